@@ -1,0 +1,114 @@
+"""The generation page: how everyone learns of a reseed with one memory read.
+
+One page of sealed shared memory that the supervisor writes and everybody else
+maps read-only (for a service, what the kernel's vDSO getrandom does).  Layout,
+native byte order, in 64-bit words:
+
+    word 0   magic, "HWENTPG1" read as little-endian
+    word 1   generation: moves when every child has to rekey before its next byte
+    word 2   service state, see `ServiceState`
+
+Whoever finds the generation other than their own rekeys, so a read that raced
+with a write costs one rekey too many at worst.
+
+What this does not protect against: the page says nothing when the supervisor
+was killed and left it; the workers end with their supervisor's channel.
+"""
+
+import fcntl
+import mmap
+import os
+from enum import IntEnum
+from typing import Final
+
+from .errors import ProtocolError
+
+PAGE_BYTES: Final = 4096
+MAGIC: Final = int.from_bytes(b"HWENTPG1", "little")
+_MAGIC_WORD, _GENERATION_WORD, _STATE_WORD = range(3)
+
+# linux/fcntl.h; Python names it only from 3.13 on: existing writable mappings
+# stay writable, new ones are refused.
+_F_SEAL_FUTURE_WRITE: Final = 0x0010
+
+
+class ServiceState(IntEnum):
+    """What the daemon may hand out."""
+
+    STARTING = 0
+    """Not seeded yet: nothing."""
+    OK = 1
+    DEGRADED = 2
+    """No healthy credited source is left: for a limited time and amount."""
+    FAILED = 3
+    """Failed closed: nothing, until a full-strength reseed."""
+
+    @property
+    def label(self) -> str:
+        """The name used in status output and in INFO."""
+        return self.name.lower()
+
+
+class PageWriter:
+    """The supervisor's side: creates the page and writes it."""
+
+    def __init__(self) -> None:
+        self.fd = os.memfd_create("hwentropy-generation", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(self.fd, PAGE_BYTES)
+        self._words = memoryview(mmap.mmap(self.fd, PAGE_BYTES)).cast("Q")
+        fcntl.fcntl(
+            self.fd,
+            fcntl.F_ADD_SEALS,
+            fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | _F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_SEAL,
+        )
+        self._words[_MAGIC_WORD] = MAGIC
+
+    @property
+    def generation(self) -> int:
+        """The generation that readers see; 0 before the first seed."""
+        return self._words[_GENERATION_WORD]
+
+    @generation.setter
+    def generation(self, value: int) -> None:
+        self._words[_GENERATION_WORD] = value
+
+    @property
+    def state(self) -> ServiceState:
+        """The state that readers see."""
+        return ServiceState(self._words[_STATE_WORD])
+
+    @state.setter
+    def state(self, value: ServiceState) -> None:
+        self._words[_STATE_WORD] = value
+
+
+class PageReader:
+    """Everybody else's side: maps the page read-only.
+
+    `words[GENERATION]` and `words[STATE]` are what a hot path reads.
+    """
+
+    GENERATION: Final = _GENERATION_WORD
+    STATE: Final = _STATE_WORD
+
+    def __init__(self, fd: int) -> None:
+        """Map the page behind `fd`; raises ProtocolError when it is not one."""
+        try:
+            mapped = mmap.mmap(fd, PAGE_BYTES, prot=mmap.PROT_READ)
+        except (OSError, ValueError):
+            msg = "the generation page cannot be mapped"
+            raise ProtocolError(msg) from None
+        self.words = memoryview(mapped).cast("Q")
+        if self.words[_MAGIC_WORD] != MAGIC:
+            msg = "the generation page does not start with its magic"
+            raise ProtocolError(msg)
+
+    @property
+    def generation(self) -> int:
+        """The current generation."""
+        return self.words[_GENERATION_WORD]
+
+    @property
+    def state(self) -> ServiceState:
+        """The current service state."""
+        return ServiceState(self.words[_STATE_WORD])

@@ -1,0 +1,200 @@
+"""The native protocol, version 1, as bytes in and values out (docs/protocol.md).
+
+Both directions use the same eight-byte header, big-endian:
+
+    request  u8 op      u8 flags  u16 tag  u32 length
+    reply    u8 status  u8 flags  u16 tag  u32 length   and `length` bytes
+
+No sockets here.  A peer's bytes never raise anything but `ProtocolError`
+(client side); on the server side a bad request is a value, `Refusal`, since it
+has to be answered.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+from typing import Final
+
+from .errors import ProtocolError
+from .limits import MAX_READ
+
+PROTOCOL_VERSION: Final = 1
+HEADER: Final = struct.Struct(">BBHI")
+
+
+class Op(IntEnum):
+    """What a request asks for."""
+
+    READ = 1
+    INFO = 2
+    LEASE = 3
+
+
+class RequestFlag(IntFlag):
+    """Flags of a READ."""
+
+    DONT_BLOCK = 1
+    PREDICTION_RESISTANCE = 2
+
+
+class ReplyFlag(IntFlag):
+    """Flags of a reply."""
+
+    DEGRADED = 1
+
+
+class Status(IntEnum):
+    """How a request ended.  After BAD_REQUEST the server closes; else it goes on."""
+
+    OK = 0
+    NOT_SEEDED = 1
+    TOO_LONG = 2
+    NOT_PERMITTED = 3
+    OVER_QUOTA = 4
+    FAILED_CLOSED = 5
+    BAD_REQUEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One well-formed request."""
+
+    op: Op
+    flags: RequestFlag
+    tag: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A request that is answered with an error status, whatever the daemon's state."""
+
+    status: Status
+    tag: int
+
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends after the answer."""
+        return self.status is Status.BAD_REQUEST
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The header of one reply; `length` bytes of payload follow it."""
+
+    status: Status
+    flags: ReplyFlag
+    tag: int
+    length: int
+
+
+_READ_FLAGS: Final = int(RequestFlag.DONT_BLOCK | RequestFlag.PREDICTION_RESISTANCE)
+_REPLY_FLAGS: Final = int(ReplyFlag.DEGRADED)
+
+
+def check_request(op: int, flags: int, tag: int, length: int) -> Request | Refusal:
+    """Judge the four fields of a request header."""
+    if op == Op.READ and not flags & ~_READ_FLAGS and length:
+        if length > MAX_READ:
+            return Refusal(Status.TOO_LONG, tag)
+        return Request(Op.READ, RequestFlag(flags), tag, length)
+    if op == Op.INFO and not flags and not length:
+        return Request(Op.INFO, RequestFlag(0), tag, 0)
+    return Refusal(Status.BAD_REQUEST, tag)
+
+
+def encode_request(request: Request) -> bytes:
+    """The eight bytes of a request."""
+    return HEADER.pack(request.op, request.flags, request.tag, request.length)
+
+
+def encode_reply(status: Status, tag: int, length: int = 0, flags: int = 0) -> bytes:
+    """The eight bytes of a reply's header."""
+    return HEADER.pack(status, flags, tag, length)
+
+
+def decode_reply(header: bytes | bytearray | memoryview) -> Reply:
+    """Read a reply's header; raises ProtocolError on anything the protocol rules out."""
+    status, flags, tag, length = HEADER.unpack(header)
+    if status > Status.BAD_REQUEST:
+        msg = f"reply with unknown status {status}"
+        raise ProtocolError(msg)
+    if flags & ~_REPLY_FLAGS:
+        msg = f"reply with unknown flags {flags:#x}"
+        raise ProtocolError(msg)
+    if length > MAX_READ or (length and status != Status.OK):
+        msg = f"reply of status {status} with a payload of {length} bytes"
+        raise ProtocolError(msg)
+    return Reply(Status(status), ReplyFlag(flags), tag, length)
+
+
+class RequestReader:
+    """Cuts a byte stream into requests; holds at most what one `feed` brought.
+
+    `feed` takes the bytes as they come; `next` gives one request or refusal at
+    a time and None when it needs more.  After a refusal that closes, `next`
+    gives nothing more.
+    """
+
+    __slots__ = ("_buffer", "_closed")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Bytes held that no `next` has taken yet."""
+        return len(self._buffer)
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes from the peer."""
+        if not self._closed:
+            self._buffer += data
+
+    def next(self) -> Request | Refusal | None:
+        """The next request, or None when the bytes of one are not complete."""
+        if len(self._buffer) < HEADER.size:
+            return None
+        result = check_request(*HEADER.unpack_from(self._buffer))
+        del self._buffer[: HEADER.size]
+        if isinstance(result, Refusal) and result.closes:
+            self._closed = True
+            self._buffer.clear()
+        return result
+
+
+class ReplyReader:
+    """Cuts a byte stream into replies with their payloads.
+
+    For transports that bring bytes as they come; a blocking client reads the
+    header, then the payload straight into its caller's buffer.
+    """
+
+    __slots__ = ("_buffer", "_header")
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._header: Reply | None = None
+
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Take bytes from the server."""
+        self._buffer += data
+
+    def next(self) -> tuple[Reply, bytearray] | None:
+        """The next reply with its payload, or None when it is not complete.
+
+        Raises ProtocolError when the server broke the protocol.
+        """
+        if self._header is None:
+            if len(self._buffer) < HEADER.size:
+                return None
+            self._header = decode_reply(bytes(self._buffer[: HEADER.size]))
+            del self._buffer[: HEADER.size]
+        header = self._header
+        if len(self._buffer) < header.length:
+            return None
+        payload = self._buffer[: header.length]
+        self._buffer[: header.length] = bytes(header.length)
+        del self._buffer[: header.length]
+        self._header = None
+        return header, payload
