@@ -7,14 +7,17 @@
     child     HKDF-SHA-512(salt = 0, IKM = 32 bytes of the block, info = label || generation)
 
 The old key is the salt of every reseed, so a bad reseed never makes the state
-worse.  A ChaCha20 key is used for one keystream only and replaced before a byte
-of it is handed out (fast key erasure), so what was handed out cannot be
-computed from the state that remains: backtracking resistance, SP 800-90A 8.8.
-`docs/drbg.md` gives the encodings to the byte, with known answers.
+worse.  An `info` begins with a prefix of its kind and ends in a number of fixed
+length, so no two uses share one.  A ChaCha20 key is used for one keystream only
+and replaced before a byte of it is handed out (fast key erasure), so what was
+handed out cannot be computed from the state that remains: backtracking
+resistance, SP 800-90A 8.8.  `docs/drbg.md` gives the encodings to the byte,
+with known answers.
 
 What this does not do: it is not one of the mechanisms of SP 800-90A, it does
 not know how much entropy its materials hold (the pool does), it is not
 thread-safe and does not notice a fork (its owner locks, and forks nothing).
+Who reads the memory of a large transfer under way learns that whole transfer.
 """
 
 import struct
@@ -31,7 +34,9 @@ from .memory import ZEROS, Buffer, wipe
 #: One labelled piece of seed material.
 Material: TypeAlias = tuple[bytes, Buffer]
 
+#: Block counter and nonce (RFC 8439 2.3), both from 0: each key is used once.
 _NONCE: Final = bytes(16)
+_LENGTH: Final = struct.Struct(">I")
 _SEED_PREFIX: Final = b"hwentropy/1 seed "
 _CHILD_PREFIX: Final = b"hwentropy/1 child "
 
@@ -41,23 +46,27 @@ def encode_materials(materials: Iterable[Material]) -> bytearray:
 
     Each is `u32 len(label) || label || u32 len(data) || data`, big-endian.
     """
-    encoded = bytearray()
+    parts: list[Buffer] = []
     for label, data in materials:
-        encoded += struct.pack(">I", len(label)) + label
-        encoded += struct.pack(">I", len(data))
-        encoded += data
-    return encoded
+        parts += (_LENGTH.pack(len(label)), label, _LENGTH.pack(memoryview(data).nbytes), data)
+    # Allocated once: a buffer that grows leaves copies behind that nobody wipes.
+    return bytearray().join(parts)
 
 
 def hkdf_into(out: bytearray, salt: Buffer, ikm: Buffer, info: bytes) -> None:
-    """HKDF-SHA-512 (RFC 5869) into a buffer that its owner can overwrite."""
+    """HKDF-SHA-512 (RFC 5869) into a buffer that its owner can overwrite.
+
+    The library takes the salt as `bytes` only: that copy is freed, not erased.
+    """
     HKDF(SHA512(), len(out), bytes(salt), info).derive_into(ikm, out)
 
 
 class Keystream:
     """The keystream of one key that is used for nothing else.
 
-    The key is overwritten in the caller's buffer at once.
+    The key is overwritten in the caller's buffer at once; the cipher's context
+    holds it until this object goes.  Raises ValueError past 2^32 blocks (256 GiB),
+    where the block counter of RFC 8439 would start again.
     """
 
     __slots__ = ("_update_into",)
@@ -103,15 +112,17 @@ class Drbg:
         """Mix seed material in; what the block still held is erased."""
         ikm = encode_materials(materials)
         info = _SEED_PREFIX + self._purpose + struct.pack(">Q", self._reseeds)
-        hkdf_into(self._key, self._key, ikm, info)
-        wipe(ikm)
+        try:
+            hkdf_into(self._key, self._key, ikm, info)
+        finally:
+            wipe(ikm)
         self._drop_block()
         self._reseeds += 1
 
     def read_into(self, out: memoryview) -> None:
         """Overwrite a writable byte view of any length with fresh output.
 
-        Raises RuntimeError before the first reseed.
+        Raises RuntimeError before the first reseed, if it asks for a byte.
         """
         if len(out) > SMALL_BYTES:
             self.keystream().fill(out)
@@ -146,13 +157,17 @@ class Drbg:
 
     def erase(self) -> None:
         """Forget everything; a reseed is needed before the next byte."""
-        wipe(self._key)
-        self._drop_block()
         self._reseeds = 0
+        self._drop_block()
+        wipe(self._key)
+
+    # Below, the order of the statements is what keeps an exception that comes
+    # from outside (a signal handler's, a MemoryError) from leaving a state that
+    # gives out zeros, a known key's keystream, or the same bytes twice.
 
     def _drop_block(self) -> None:
-        wipe(self._block)
         self._next = BLOCK_BYTES
+        wipe(self._block)
 
     def _take(self, size: int) -> int:
         """Reserve `size` bytes of the block and return where they start."""
@@ -166,7 +181,8 @@ class Drbg:
         if not self._reseeds:
             msg = "the generator is not seeded"
             raise RuntimeError(msg)
-        Keystream(self._key).fill(self._block)
+        self._next = BLOCK_BYTES
+        Keystream(bytearray(self._key)).fill(self._block)
         self._key[:] = self._block[:KEY_BYTES]
         self._block[:KEY_BYTES] = ZEROS[:KEY_BYTES]
         self._next = KEY_BYTES

@@ -4,7 +4,7 @@ One page of sealed shared memory that the supervisor writes and everybody else
 maps read-only (for a service, what the kernel's vDSO getrandom does).  Layout,
 native byte order, in 64-bit words:
 
-    word 0   magic, "HWENTPG1" read as little-endian
+    word 0   magic, the number 0x31475054_4E455748 ("HWENTPG1" in little-endian)
     word 1   generation: moves when every child has to rekey before its next byte
     word 2   service state, see `ServiceState`
 
@@ -12,7 +12,8 @@ Whoever finds the generation other than their own rekeys, so a read that raced
 with a write costs one rekey too many at worst.
 
 What this does not protect against: the page says nothing when the supervisor
-was killed and left it; the workers end with their supervisor's channel.
+was killed and left it; the workers end with their supervisor's channel.  A
+process that the supervisor forks without exec inherits its writable mapping.
 """
 
 import fcntl
@@ -30,6 +31,12 @@ _MAGIC_WORD, _GENERATION_WORD, _STATE_WORD = range(3)
 # linux/fcntl.h; Python names it only from 3.13 on: existing writable mappings
 # stay writable, new ones are refused.
 _F_SEAL_FUTURE_WRITE: Final = 0x0010
+
+#: What makes the page safe to map and to pass on: it keeps its size, so that no
+#: reader meets SIGBUS, and nobody but its creator ever writes it.
+_SEALS: Final = (
+    fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | _F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_SEAL
+)
 
 
 class ServiceState(IntEnum):
@@ -56,11 +63,7 @@ class PageWriter:
         self.fd = os.memfd_create("hwentropy-generation", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self.fd, PAGE_BYTES)
         self._words = memoryview(mmap.mmap(self.fd, PAGE_BYTES)).cast("Q")
-        fcntl.fcntl(
-            self.fd,
-            fcntl.F_ADD_SEALS,
-            fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | _F_SEAL_FUTURE_WRITE | fcntl.F_SEAL_SEAL,
-        )
+        fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, _SEALS)
         self._words[_MAGIC_WORD] = MAGIC
 
     @property
@@ -92,12 +95,19 @@ class PageReader:
     STATE: Final = _STATE_WORD
 
     def __init__(self, fd: int) -> None:
-        """Map the page behind `fd`; raises ProtocolError when it is not one."""
+        """Map the page behind `fd`; raises ProtocolError when it is not one.
+
+        `fd` stays its caller's, who may close it.
+        """
         try:
+            sealed = fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS
             mapped = mmap.mmap(fd, PAGE_BYTES, prot=mmap.PROT_READ)
         except (OSError, ValueError):
             msg = "the generation page cannot be mapped"
             raise ProtocolError(msg) from None
+        if not sealed:
+            msg = "the generation page is not sealed"
+            raise ProtocolError(msg)
         self.words = memoryview(mapped).cast("Q")
         if self.words[_MAGIC_WORD] != MAGIC:
             msg = "the generation page does not start with its magic"
@@ -110,5 +120,10 @@ class PageReader:
 
     @property
     def state(self) -> ServiceState:
-        """The current service state."""
-        return ServiceState(self.words[_STATE_WORD])
+        """The current service state; raises ProtocolError when it is not a known one."""
+        value = self.words[_STATE_WORD]
+        try:
+            return ServiceState(value)
+        except ValueError:
+            msg = f"the generation page holds the unknown state {value}"
+            raise ProtocolError(msg) from None

@@ -1,8 +1,10 @@
 """Where the sockets are, for the daemon and every client alike.
 
-`HWENTROPY_RUNTIME_DIR` overrides; root uses /run/hwentropy; anybody else uses
-the system's directory where a daemon serves there, or else their own below
-`$XDG_RUNTIME_DIR`.
+`HWENTROPY_RUNTIME_DIR` overrides.  A daemon of root's is in /run/hwentropy, one
+of anybody else's below their `$XDG_RUNTIME_DIR`.  A client looks for a daemon of
+its own user first, then for the system's.
+
+What this does not protect against: an environment that somebody else has set.
 """
 
 import os
@@ -26,7 +28,11 @@ def daemon_runtime_dir(environ: Mapping[str, str] = os.environ, uid: int | None 
     uid = os.geteuid() if uid is None else uid
     if uid == 0:
         return SYSTEM_DIR
-    return Path(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}") / "hwentropy"
+    runtime = Path(environ.get("XDG_RUNTIME_DIR", ""))
+    # The XDG Base Directory Specification: a relative path is invalid, ignore it.
+    if not runtime.is_absolute():
+        runtime = Path(f"/run/user/{uid}")
+    return runtime / "hwentropy"
 
 
 def client_runtime_dir(
@@ -40,6 +46,15 @@ def client_runtime_dir(
     started a daemon of their own means to use it.
     """
     own = daemon_runtime_dir(environ, uid)
-    if environ.get(ENVIRONMENT_VARIABLE) or (own / ENTROPY_SOCKET).exists():
+    if environ.get(ENVIRONMENT_VARIABLE) or _has_socket(own):
         return own
-    return system_dir if (system_dir / ENTROPY_SOCKET).exists() else own
+    return system_dir if _has_socket(system_dir) else own
+
+
+def _has_socket(directory: Path) -> bool:
+    try:
+        return (directory / ENTROPY_SOCKET).exists()
+    except OSError:
+        # `exists` raises where it may not look: another user's directory, which
+        # `su` leaves in XDG_RUNTIME_DIR.  What we cannot see we cannot use.
+        return False

@@ -1,10 +1,15 @@
 """Varlink framing: JSON objects, each ended by a NUL byte (varlink.org/Method-Call).
 
 Pure: bytes in, messages out.  The peer's bytes raise `ProtocolError` and
-nothing else; a message over the limit does so before it is complete.
+nothing else; a message over the limit does so before it is complete.  What JSON
+(RFC 8259) leaves open is refused: a name twice in one object, since two readers
+may take different ones, and numbers that are not finite.
+
+What this does not protect against: messages that are well-formed and senseless.
 """
 
 import json
+import math
 from typing import Any, TypeAlias
 
 from .errors import ProtocolError
@@ -17,12 +22,12 @@ Message: TypeAlias = dict[str, Any]
 
 
 def encode(message: Message) -> bytes:
-    """One message as it goes on the wire."""
-    return json.dumps(message, separators=(",", ":")).encode() + b"\0"
+    """One message as it goes on the wire; raises ValueError on a number JSON lacks."""
+    return json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\0"
 
 
 class MessageReader:
-    """Cuts a byte stream into messages."""
+    """Cuts a byte stream into messages, at a cost linear in its length."""
 
     __slots__ = ("_buffer", "_limit")
 
@@ -31,19 +36,49 @@ class MessageReader:
         self._limit = limit
 
     def feed(self, data: bytes) -> list[Message]:
-        """Take bytes from the peer and return the messages they complete."""
-        self._buffer += data
-        *complete, rest = self._buffer.split(b"\0")
-        self._buffer = rest
-        if len(rest) > self._limit or any(len(raw) > self._limit for raw in complete):
+        """Take bytes from the peer and return the messages they complete.
+
+        Raises ProtocolError; messages that the same bytes completed before the
+        fault are lost with the connection.
+        """
+        messages: list[Message] = []
+        *ends, rest = data.split(b"\0")
+        for end in ends:
+            self._hold(end)
+            messages.append(_decode(self._buffer))
+            self._buffer.clear()
+        self._hold(rest)
+        return messages
+
+    def _hold(self, piece: bytes) -> None:
+        if len(self._buffer) + len(piece) > self._limit:
             msg = f"control message of more than {self._limit} bytes"
             raise ProtocolError(msg)
-        return [_decode(bytes(raw)) for raw in complete]
+        self._buffer += piece
 
 
-def _decode(raw: bytes) -> Message:
+def _object(pairs: list[tuple[str, Any]]) -> Message:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        msg = "a name twice in one object"
+        raise ValueError(msg)
+    return members
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    if not math.isfinite(value):
+        msg = "a number that is not finite"
+        raise ValueError(msg)
+    return value
+
+
+def _decode(raw: bytearray) -> Message:
     try:
-        message = json.loads(raw)
+        # Decoded here: given bytes, `json` would guess at UTF-16 and UTF-32 too.
+        message = json.loads(
+            raw.decode(), object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
+        )
     except (ValueError, RecursionError):
         # `from None`: the cause would quote the peer's bytes.
         msg = "control message is not JSON"

@@ -114,7 +114,11 @@ def encode_reply(status: Status, tag: int, length: int = 0, flags: int = 0) -> b
 
 
 def decode_reply(header: bytes | bytearray | memoryview) -> Reply:
-    """Read a reply's header; raises ProtocolError on anything the protocol rules out."""
+    """Read the eight bytes of a reply's header.
+
+    Raises ProtocolError on anything the protocol rules out.  Whether tag and
+    length are those that were asked for is its caller's to check.
+    """
     status, flags, tag, length = HEADER.unpack(header)
     if status > Status.BAD_REQUEST:
         msg = f"reply with unknown status {status}"
