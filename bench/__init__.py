@@ -1,0 +1,1 @@
+"""How fast hwentropy is, against the kernel and against a bare C server (docs/bench.md)."""
