@@ -22,7 +22,7 @@ Who reads the memory of a large transfer under way learns that whole transfer.
 
 import struct
 from collections.abc import Iterable
-from typing import Final, TypeAlias
+from typing import Final, NoReturn, TypeAlias
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 from cryptography.hazmat.primitives.hashes import SHA512
@@ -102,6 +102,11 @@ class Drbg:
 
     def __repr__(self) -> str:
         return f"<Drbg {self._purpose!r}, reseeded {self._reseeds} times>"
+
+    def __reduce__(self) -> NoReturn:
+        """Not to be copied or pickled: two of one state give the same bytes."""
+        msg = "a generator cannot be copied or pickled"
+        raise TypeError(msg)
 
     @property
     def reseeds(self) -> int:
