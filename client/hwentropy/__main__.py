@@ -1,0 +1,5 @@
+"""`python -m hwentropy` is the `hwentropy` command."""
+
+from .command import main
+
+main()

@@ -1,0 +1,223 @@
+"""The blocking client.
+
+One connection, opened at the first call and kept.  Threads may share a client:
+a lock lets one call at a time use the connection.  After a fork the child opens
+a connection of its own.  A connection on which a call failed half-way is closed
+and never used again.
+"""
+
+import io
+import operator
+import os
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+
+from hwentropy import forks
+from hwentropy.endpoint import entropy_path, expired
+from hwentropy.errors import DaemonUnavailable
+from hwentropy.exchange import Info, read_flags
+from hwentropy_core.limits import SMALL_BYTES
+from hwentropy_core.memory import wipe
+
+from .connection import Connection
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Client:
+    """Reads random bytes from the daemon.
+
+    `path` is the native socket (default: `entropy.sock` in the directory that
+    hwentropy_core.paths finds).  `timeout` is in seconds, for the whole of one
+    call, the connecting included.  It is None unless given: a daemon that is
+    not seeded yet is worth waiting for, and one that is not there raises at once.
+
+    Every call may raise DaemonUnavailable, NotPermitted, Timeout, ProtocolError
+    and, for reads, NotSeeded, OverQuota, FailedClosed and RequestRefused.  If
+    the daemon was restarted since the last call, the call connects anew, once.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, timeout: float | None = None
+    ) -> None:
+        if timeout is not None and timeout <= 0:
+            raise ValueError(f"timeout is {timeout}: above 0 seconds, or None")
+        self._path = entropy_path(path)
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._connection: Connection | None = None
+        self._closed = False
+        self._degraded = False
+        forks.watch(self)
+
+    def __repr__(self) -> str:
+        return f"<hwentropy.Client {self._path}{', closed' if self._closed else ''}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the last read was served while no healthy source was left."""
+        return self._degraded
+
+    def read(
+        self, n: int, /, *, block: bool = True, prediction_resistance: bool = False
+    ) -> bytes:
+        """`n` random bytes, any number of them.
+
+        `block=False` raises NotSeeded where the call would wait for the first
+        seed.  `prediction_resistance` has the daemon collect fresh entropy
+        before it answers (SP 800-90A 8.8), for each request of up to 1 MiB.
+        """
+        size = operator.index(n)
+        if size <= 0:
+            if size < 0:
+                raise ValueError(f"cannot read {size} bytes")
+            return b""
+        flags = read_flags(block=block, prediction_resistance=prediction_resistance)
+        if size <= SMALL_BYTES:
+            return self._call(Connection.read_small, size, flags)
+        # BytesIO lends the memory of the `bytes` it holds: filled by the kernel
+        # and given out without a copy.
+        holder = io.BytesIO(bytes(size))
+        with holder.getbuffer() as view:
+            self._fill(view, flags)
+        return holder.getvalue()
+
+    def read_into(
+        self,
+        buffer: "WriteableBuffer",
+        /,
+        *,
+        block: bool = True,
+        prediction_resistance: bool = False,
+    ) -> None:
+        """Fill a writable, contiguous buffer of any size with random bytes.
+
+        The options are those of `read`.  After an exception the whole buffer
+        holds zeros.
+        """
+        with memoryview(buffer) as given:
+            if given.readonly:
+                raise TypeError("read_into needs a writable buffer")
+            if given.nbytes:
+                with given.cast("B") as view:
+                    flags = read_flags(block=block, prediction_resistance=prediction_resistance)
+                    self._fill(view, flags)
+
+    def info(self) -> Info:
+        """What the daemon says of itself; never waits for a seed."""
+        return self._call(Connection.info)
+
+    def close(self) -> None:
+        """Close the connection; a call that another thread is in ends with ValueError."""
+        self._closed = True
+        connection = self._connection
+        if connection is not None:
+            connection.interrupt()
+        with self._lock:
+            self._drop()
+
+    def after_fork(self) -> None:
+        """In a forked child: let go of the parent's connection and lock."""
+        self._lock = threading.Lock()
+        self._drop()
+
+    def _fill(self, view: memoryview, flags: int) -> None:
+        try:
+            self._call(Connection.read_into, view, flags)
+        except BaseException:
+            wipe(view)
+            raise
+
+    def _call(
+        self,
+        method: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run one call, within the timeout and with the lock held."""
+        lock = self._lock
+        if self._timeout is None:
+            deadline = None
+            lock.acquire()
+        else:
+            deadline = time.monotonic() + self._timeout
+            if not lock.acquire(timeout=self._timeout):
+                raise expired(self._path, self._timeout)
+        try:
+            return self._locked(deadline, method, *args, **kwargs)
+        except BaseException as error:
+            connection = self._connection
+            if connection is not None and not connection.usable:
+                self._drop()
+            if isinstance(error, DaemonUnavailable) and self._closed:
+                raise ValueError("the client was closed") from None
+            raise
+        finally:
+            lock.release()
+
+    def _locked(
+        self,
+        deadline: float | None,
+        method: Callable[Concatenate[Connection, P], T],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        connection = self._connection
+        if connection is not None:
+            connection.start(deadline)
+            try:
+                result = method(connection, *args, **kwargs)
+            except DaemonUnavailable:
+                # Restarted since the last call: nothing of this one was
+                # answered, so it can be asked again without losing a byte.
+                if connection.answered:
+                    raise
+                self._drop()
+            else:
+                self._degraded = connection.degraded
+                return result
+        connection = self._connect(deadline)
+        result = method(connection, *args, **kwargs)
+        self._degraded = connection.degraded
+        return result
+
+    def _connect(self, deadline: float | None) -> Connection:
+        self._refuse_closed()
+        connection = Connection(self._path, self._timeout, deadline)
+        self._connection = connection
+        try:
+            # By another thread, which did not see the connection yet.
+            self._refuse_closed()
+        except ValueError:
+            self._drop()
+            raise
+        return connection
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise ValueError("the client is closed")
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

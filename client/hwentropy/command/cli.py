@@ -1,0 +1,106 @@
+"""The `hwentropy` command group, and how everything that goes wrong ends it."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from hwentropy_core.errors import HwentropyError
+from hwentropy_core.paths import ENVIRONMENT_VARIABLE
+
+from .actions import reseed, test
+from .completion import completion
+from .exits import ExitCode, OutputClosed, die_of, judge
+from .get import get
+from .health import sources, status
+from .layout import printable
+from .runtime import Runtime
+
+
+class _Group(click.Group):
+    """A group whose output is on its way before a command counts as done."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a closed pipe is told apart from an error."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise OutputClosed from None
+        return result
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
+    if not wanted or ctx.resilient_parsing:
+        return
+    try:
+        number = version("hwentropy")
+    except PackageNotFoundError:
+        number = "of unknown number (run from its source tree, not installed)"
+    click.echo(f"hwentropy, version {number}")
+    ctx.exit()
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--runtime-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help=f"The directory with the daemon's sockets ({ENVIRONMENT_VARIABLE} does the same).",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def cli(ctx: click.Context, *, runtime_dir: Path | None) -> None:
+    """Random bytes from this machine's own hardware, and what they are made of.
+
+    Exit codes: 0 fine, 1 health degraded or failed or the request refused,
+    2 usage, 3 no daemon.
+    """
+    ctx.obj = Runtime(runtime_dir)
+
+
+for command in (get, status, sources, reseed, test, completion):
+    cli.add_command(command)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code; errors are told on standard error.
+
+    Raises OutputClosed and KeyboardInterrupt, which `main` turns into signals.
+    """
+    try:
+        code = cli.main(arguments, prog_name="hwentropy", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except HwentropyError as error:
+        code, sentence = judge(error)
+        click.echo(f"hwentropy: {printable(sentence)}", err=True)
+    except OSError as error:
+        click.echo(f"hwentropy: cannot write the output: {error.strerror}", err=True)
+        code = ExitCode.USAGE
+    return int(code or 0)
+
+
+def main() -> NoReturn:
+    """The entry point."""
+    try:
+        code = run()
+    except OutputClosed:
+        die_of(signal.SIGPIPE)
+    except KeyboardInterrupt:
+        die_of(signal.SIGINT)
+    sys.exit(code)

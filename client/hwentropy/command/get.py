@@ -1,0 +1,119 @@
+"""`hwentropy get N`: random bytes to a pipe, a terminal or a file.
+
+Read and written a piece at a time, so the size is limited by patience only.
+"""
+
+import sys
+from base64 import b64encode
+from typing import Final, Literal, TypeAlias
+
+import click
+
+from hwentropy_core.errors import HwentropyError
+from hwentropy_core.limits import MAX_READ
+from hwentropy_core.memory import wipe
+
+from .exits import ExitCode, judge
+from .layout import printable
+from .output import open_output
+from .progress import SlowDisplay
+from .runtime import Runtime
+from .size import size_argument
+
+#: Bytes read and written at a time: several requests, so that they are pipelined,
+#: and a multiple of 3, so that base64 pads only at the end.
+PIECE: Final = 3 * MAX_READ
+
+Encoding: TypeAlias = Literal["hex", "base64", "raw"]
+
+
+@click.command()
+@click.argument("size", metavar="N", callback=size_argument)
+@click.option("--hex", "encoding", flag_value="hex", help="Hexadecimal digits and a newline.")
+@click.option("--base64", "encoding", flag_value="base64", help="Base64 and a newline.")
+@click.option("--raw", "encoding", flag_value="raw", help="The bytes, on a terminal too.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    help="Write FILE (mode 0600), which appears only when it is complete.",
+)
+@click.option(
+    "--prediction-resistance",
+    is_flag=True,
+    help="Have the daemon collect fresh entropy first, for each MiB.",
+)
+@click.option("--no-wait", is_flag=True, help="Fail at once if the daemon is not seeded.")
+@click.option(
+    "--timeout",
+    metavar="S",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds to wait for each 3 MiB.  Without it, as long as it takes.",
+)
+@click.pass_obj
+def get(
+    runtime: Runtime,
+    *,
+    size: int,
+    encoding: Encoding | None,
+    output: str | None,
+    prediction_resistance: bool,
+    no_wait: bool,
+    timeout: float | None,
+) -> ExitCode:
+    """Write N random bytes: raw, unless told otherwise.
+
+    N is a number of bytes; K, M, G and T stand for powers of 1,024, kB, MB and
+    so on for powers of 1,000.  Bytes served while no healthy source was left are
+    written, with a warning.
+    """
+    to_terminal = output in {None, "-"} and sys.stdout.isatty()
+    if encoding is None and to_terminal:
+        raise click.UsageError(
+            "raw bytes would garble the terminal; use --hex or --base64, --output FILE, "
+            "or --raw to have them all the same"
+        )
+    buffer = memoryview(bytearray(min(size, PIECE)))
+    done = 0
+    degraded = False
+    try:
+        with (
+            runtime.client(timeout) as client,
+            SlowDisplay("reading", size, wanted=not to_terminal) as display,
+            open_output(output) as stream,
+        ):
+            while done < size:
+                piece = buffer[: min(size - done, PIECE)]
+                client.read_into(
+                    piece, block=not no_wait, prediction_resistance=prediction_resistance
+                )
+                degraded = degraded or client.degraded
+                stream.write(_encode(piece, encoding))
+                done += len(piece)
+                display.advance(len(piece))
+            if encoding in {"hex", "base64"}:
+                stream.write(b"\n")
+    except HwentropyError as error:
+        if not done or output not in {None, "-"}:
+            raise
+        code, sentence = judge(error)
+        click.echo(f"hwentropy: after {done} of {size} bytes: {printable(sentence)}", err=True)
+        return code
+    finally:
+        wipe(buffer)
+    if degraded:
+        click.echo(
+            "hwentropy: warning: served while degraded, no healthy source is left; "
+            "see `hwentropy sources`",
+            err=True,
+        )
+    return ExitCode.FINE
+
+
+def _encode(piece: memoryview, encoding: Encoding | None) -> bytes | memoryview:
+    match encoding:
+        case "hex":
+            return piece.hex().encode()
+        case "base64":
+            return b64encode(piece)
+        case _:
+            return piece

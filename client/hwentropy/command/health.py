@@ -1,0 +1,148 @@
+"""`hwentropy status` and `hwentropy sources`: what feeds the daemon, and how well."""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from hwentropy.control import Source, Status, convert
+
+from .exits import ExitCode
+from .layout import Cell, printable, show_lines, show_table, state_cell
+from .runtime import Runtime
+
+_ILL: Final = frozenset({"suspect", "failed"})
+_HEADINGS: Final = ("NAME", "KIND", "GROUP", "STATE", "SINCE")
+_NUMBERS: Final = ("SAMPLES", "ALARMS", "CREDITED")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as a JSON object.")
+@click.pass_obj
+def status(runtime: Runtime, *, as_json: bool) -> ExitCode:
+    """Show the state of the service.
+
+    Ends with 1 if it is not `ok`, or if a source is suspect or failed.  A source
+    that is absent from this machine is not a failure.
+    """
+    with runtime.control() as control:
+        raw = control.raw_status()
+    answer = convert(raw, Status)
+    if as_json:
+        click.echo(json.dumps(raw, indent=2))
+    else:
+        show_table(_status_rows(answer))
+    well = answer.state == "ok" and not _ill(answer.sources)
+    return ExitCode.FINE if well else ExitCode.UNHEALTHY
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="The daemon's answer as a JSON list.")
+@click.pass_obj
+def sources(runtime: Runtime, *, as_json: bool) -> ExitCode:
+    """Show every source: its state, since when, why, and what it gave.
+
+    Ends with 1 if one is suspect or failed.
+    """
+    with runtime.control() as control:
+        raw = control.raw_sources()
+    answer = convert(raw, list[Source])
+    if as_json:
+        click.echo(json.dumps(raw, indent=2))
+    else:
+        show_table(_source_rows(answer))
+        show_lines(_remarks(answer))
+    return ExitCode.UNHEALTHY if _ill(answer) else ExitCode.FINE
+
+
+def _ill(listed: Sequence[Source]) -> bool:
+    return any(source.state in _ILL for source in listed)
+
+
+def _status_rows(answer: Status) -> list[tuple[Cell, Cell]]:
+    def row(name: str, value: str) -> tuple[Cell, Cell]:
+        return Cell(name), Cell(printable(value))
+
+    by_state: dict[str, list[str]] = {}
+    for source in answer.sources:
+        by_state.setdefault(source.state, []).append(source.name)
+    served = sum(worker.requests for worker in answer.workers)
+    connections = sum(worker.connections for worker in answer.workers)
+    policy = answer.policy
+    rows = [(Cell("state"), state_cell(answer.state))]
+    if answer.reason:
+        rows.append(row("reason", answer.reason))
+    rows += [
+        row("generation", f"{answer.generation}, reseeded {answer.reseeds} times"),
+        row("seeded at", answer.seeded_at or "not yet"),
+        *(
+            (
+                Cell(f"{printable(state)} sources"),
+                state_cell(state)._replace(text=_names(names)),
+            )
+            for state, names in by_state.items()
+        ),
+        row("policy", f"{policy.min_bits} bits from at least {policy.min_groups} group(s)"),
+        row(
+            "workers",
+            f"{len(answer.workers)}, {connections} connections, {served} requests answered",
+        ),
+        row("daemon", f"version {answer.version}, process {answer.pid}"),
+        row("running for", _duration(answer.uptime_seconds)),
+        *(row("socket", path) for path in answer.sockets),
+    ]
+    return rows
+
+
+def _names(names: list[str]) -> str:
+    return printable(", ".join(names))
+
+
+def _source_rows(answer: list[Source]) -> list[list[Cell]]:
+    headings = [Cell(text, "bold") for text in _HEADINGS]
+    headings += [Cell(text, "bold", right=True) for text in _NUMBERS]
+    rows = [headings]
+    for source in answer:
+        credited = str(source.credited_bits) if source.credit else "never"
+        rows.append(
+            [
+                Cell(printable(source.name)),
+                Cell(printable(source.kind)),
+                Cell(printable(source.group)),
+                state_cell(source.state),
+                Cell(printable(source.since)),
+                Cell(str(source.samples), right=True),
+                Cell(str(source.alarms), right=True),
+                Cell(credited, right=True),
+            ]
+        )
+    return rows
+
+
+def _remarks(answer: list[Source]) -> list[list[Cell]]:
+    """A line for every source whose state needs explaining."""
+    lines: list[list[Cell]] = []
+    for source in answer:
+        if not source.reason:
+            continue
+        what = "; ".join(text for text in (source.reason, source.remedy) if text)
+        lines.append(
+            [
+                Cell(f"{printable(source.name)} "),
+                state_cell(source.state),
+                Cell(f": {printable(what)}"),
+            ]
+        )
+    return lines
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    # The two largest units say enough.
+    while len(parts) > 1 and not parts[0][0]:
+        parts.pop(0)
+    return " ".join(f"{number} {unit}" for number, unit in parts[:2])

@@ -1,0 +1,72 @@
+"""Where `get` writes: standard output, or a file that appears only when complete.
+
+The file is written under a temporary name in its own directory with mode 0600,
+flushed to the disk and renamed.  Whoever looks sees the old file or the whole
+new one, and nobody but its owner could read it in between.  A file that is there
+is replaced, its mode with it; anything that is not a regular file (a device, a
+link) is refused rather than replaced by one.
+
+What this does not protect against: SIGKILL leaves the temporary file behind.
+"""
+
+import os
+import stat
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from hwentropy_core.errors import HwentropyError
+
+from .exits import ExitCode
+
+
+class OutputError(click.ClickException):
+    """The output cannot be written."""
+
+    exit_code = ExitCode.USAGE
+
+
+@contextmanager
+def open_output(target: str | None) -> Generator[BinaryIO, None, None]:
+    """A stream to write to; `None` or `-` is standard output."""
+    if target is None or target == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(target)
+    _check(path)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise OutputError(f"cannot create a file in {path.parent}: {error.strerror}") from None
+    try:
+        with open(descriptor, "wb") as stream:  # noqa: PTH123 - a descriptor
+            yield stream
+            stream.flush()
+            os.fsync(descriptor)
+        Path(name).replace(path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        # The library's Timeout is a TimeoutError, so an OSError too.
+        if isinstance(error, OSError) and not isinstance(error, HwentropyError):
+            raise OutputError(f"cannot write {path}: {error.strerror}") from None
+        raise
+
+
+def _check(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        raise OutputError(
+            f"{path} is not a regular file and would be replaced by one; leave --output "
+            f"out and redirect: hwentropy get N > {path}"
+        )

@@ -1,0 +1,237 @@
+"""The control interface, org.hwentropy.Control, for a blocking caller.
+
+Varlink over `control.sock`: one JSON object and a NUL each way.  The daemon
+describes the interface in full (`varlink info`); here are the replies as types,
+and as they came for who wants to pass them on.
+
+What this does not do: `more`, `oneway` and `upgrade` calls, which the interface
+does not have.  The peer's text may hold anything: print it with care.
+"""
+
+import os
+import socket
+import struct
+import time
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+import msgspec
+
+from hwentropy_core.errors import ProtocolError
+from hwentropy_core.varlink import INTERFACE, Message, MessageReader, encode
+
+from .endpoint import control_path, expired, lost, unreachable
+from .errors import ControlError
+
+_RECEIVE: Final = 64 * 1024
+
+
+class Source(msgspec.Struct, kw_only=True, frozen=True):
+    """One noise source, as the daemon sees it."""
+
+    name: str
+    kind: str
+    group: str
+    """Independence group: sources of one group are credited once."""
+    state: str
+    """`absent`, `starting`, `healthy`, `suspect` or `failed`."""
+    reason: str
+    remedy: str
+    since: str
+    """When it came into this state, ISO 8601."""
+    samples: int
+    alarms: int
+    alarm_counts: dict[str, int]
+    credited_bits: int
+    credit: bool
+    """False: mixed in, never counted."""
+    min_entropy: float
+    """Claimed bits per sample."""
+    bits_per_sample: int
+    provenance: str
+    """Where the claim comes from."""
+    facts: dict[str, str]
+
+
+class Worker(msgspec.Struct, kw_only=True, frozen=True):
+    """One serving process."""
+
+    pid: int
+    connections: int
+    requests: int
+    bytes: int
+
+
+class Policy(msgspec.Struct, kw_only=True, frozen=True):
+    """What a seed needs before anything is served."""
+
+    min_bits: int
+    min_groups: int
+
+
+class Status(msgspec.Struct, kw_only=True, frozen=True):
+    """The state of the service."""
+
+    state: str
+    """`starting`, `ok`, `degraded` or `failed`."""
+    reason: str
+    generation: int
+    seeded_at: str | None = None
+    """ISO 8601, UTC; None before the first seed."""
+    reseeds: int
+    version: str
+    pid: int
+    uptime_seconds: float
+    workers: list[Worker]
+    sources: list[Source]
+    policy: Policy
+    sockets: list[str]
+
+
+class SelfTest(msgspec.Struct, kw_only=True, frozen=True):
+    """The outcome of an on-demand health test."""
+
+    passed: bool
+    samples: int
+    reason: str
+
+
+T = TypeVar("T")
+
+
+def convert(value: object, kind: type[T]) -> T:
+    """A reply as one of the types above; raises ProtocolError when it does not fit."""
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        # Its message names the key and the type, never the value.
+        raise ProtocolError(
+            f"the daemon sent a control reply that does not fit: {error}"
+        ) from None
+
+
+class Control:
+    """A connection to the control socket; connects at once.
+
+    `timeout` is in seconds for each call; None waits for ever.  Raises
+    DaemonUnavailable, NotPermitted, Timeout, ProtocolError, and ControlError
+    for the interface's own errors.  After any but the last, make a new one.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, timeout: float | None = None
+    ) -> None:
+        self._path = control_path(path)
+        self._timeout = timeout
+        self._reader = MessageReader()
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            if timeout is not None:
+                # See blocking/connection.py: a full queue must be waited for.
+                interval = struct.pack("ll", *divmod(max(1, round(timeout * 1e6)), 1_000_000))
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+            self._sock.connect(self._path)
+        except BlockingIOError:
+            self._sock.close()
+            raise expired(self._path, timeout or 0) from None
+        except OSError as error:
+            self._sock.close()
+            raise unreachable(self._path, error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._sock.close()
+
+    def status(self) -> Status:
+        """The state of the service."""
+        return convert(self.raw_status(), Status)
+
+    def sources(self) -> list[Source]:
+        """Every source that the configuration enables."""
+        return convert(self.raw_sources(), list[Source])
+
+    def reseed(self) -> int:
+        """Reseed now; returns the new generation.
+
+        Raises ControlError `NotEnoughEntropy` when the sources do not give a
+        seed of full strength.
+        """
+        return convert(self.call("Reseed").get("generation"), int)
+
+    def test_source(self, name: str) -> SelfTest:
+        """Run a source's on-demand health test.
+
+        Raises ControlError `UnknownSource` or `SourceNotReady`.
+        """
+        return convert(self.call("TestSource", name=name), SelfTest)
+
+    def raw_status(self) -> Message:
+        """`status` as the daemon sent it, with keys this version does not know."""
+        return convert(self.call("Status").get("status"), dict[str, Any])
+
+    def raw_sources(self) -> list[Message]:
+        """`sources` as the daemon sent it, with keys this version does not know."""
+        return convert(self.call("Sources").get("sources"), list[dict[str, Any]])
+
+    def call(self, method: str, **parameters: object) -> Message:
+        """Call a method of org.hwentropy.Control; returns its reply's parameters."""
+        request = {"method": f"{INTERFACE}.{method}", "parameters": parameters}
+        reply = self._exchange(encode(request))
+        result = reply.get("parameters", {})
+        if not isinstance(result, dict):
+            raise ProtocolError(f"the daemon at {self._path} sent parameters of a wrong type")
+        error = reply.get("error")
+        if error is None:
+            return result
+        if not isinstance(error, str):
+            raise ProtocolError(f"the daemon at {self._path} sent an error without a name")
+        raise ControlError(error, result)
+
+    def _exchange(self, request: bytes) -> Message:
+        """Send a message, receive one."""
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        try:
+            self._arm(deadline)
+            self._send(request)
+            while True:
+                self._arm(deadline)
+                if messages := self._reader.feed(self._receive()):
+                    break
+        except TimeoutError:
+            self.close()
+            raise expired(self._path, self._timeout or 0) from None
+        except OSError:
+            self.close()
+            raise lost(self._path) from None
+        except BaseException:
+            self.close()
+            raise
+        if len(messages) > 1:
+            self.close()
+            raise ProtocolError(f"the daemon at {self._path} sent two replies to one call")
+        return messages[0]
+
+    def _send(self, data: bytes) -> None:
+        while data:
+            data = data[self._sock.send(data, socket.MSG_NOSIGNAL) :]
+
+    def _receive(self) -> bytes:
+        data = self._sock.recv(_RECEIVE)
+        if not data:
+            raise lost(self._path)
+        return data
+
+    def _arm(self, deadline: float | None) -> None:
+        if deadline is not None:
+            self._sock.settimeout(max(deadline - time.monotonic(), 1e-6))

@@ -1,0 +1,109 @@
+"""Every exception of the client library.
+
+    HwentropyError                 (hwentropy_core.errors)
+    ├── ProtocolError              the daemon sent what the protocol does not allow
+    ├── DaemonUnavailable          nobody answers at the socket, or no longer
+    ├── NotPermitted               this user may not ask, or may not open the socket
+    ├── NotSeeded                  nothing credited yet, and the caller would not wait
+    ├── OverQuota                  this user has had its share for now
+    ├── FailedClosed               no healthy source is left: no bytes rather than bad ones
+    ├── RequestRefused             the daemon calls the request too long or malformed
+    ├── Timeout                    the client's own timeout; also a TimeoutError
+    └── ControlError               an error reply on the control socket, by its name
+
+All but ControlError say in one sentence what failed, on what, and what to do.
+No message holds a byte that was read.
+"""
+
+from collections.abc import Mapping
+
+from hwentropy_core.errors import HwentropyError, ProtocolError
+from hwentropy_core.wire import Status
+
+__all__ = [
+    "ControlError",
+    "DaemonUnavailable",
+    "FailedClosed",
+    "HwentropyError",
+    "NotPermitted",
+    "NotSeeded",
+    "OverQuota",
+    "ProtocolError",
+    "RequestRefused",
+    "Timeout",
+    "refusal",
+]
+
+
+class DaemonUnavailable(HwentropyError):  # noqa: N818 - says the cause, as in DESIGN
+    """No daemon answers at the socket, or it went away in the middle of a reply."""
+
+
+class NotPermitted(HwentropyError):  # noqa: N818 - the name of the protocol's status
+    """The daemon's policy (status 3) or the socket's mode keeps this user out."""
+
+
+class NotSeeded(HwentropyError):  # noqa: N818 - the name of the protocol's status
+    """Status 1: asked not to block, and the daemon is not seeded yet."""
+
+
+class OverQuota(HwentropyError):  # noqa: N818 - the name of the protocol's status
+    """Status 4: this user has used up its share for now."""
+
+
+class FailedClosed(HwentropyError):  # noqa: N818 - the name of the protocol's status
+    """Status 5: the daemon hands out nothing until a healthy source is back."""
+
+
+class RequestRefused(HwentropyError):  # noqa: N818 - its fellows' form
+    """Status 2 or 6: the daemon does not take the request (an older or newer protocol)."""
+
+
+class Timeout(HwentropyError, TimeoutError):  # noqa: N818 - as concurrent.futures, queue and zmq
+    """The call took longer than the client's `timeout`; its connection was closed."""
+
+
+class ControlError(HwentropyError):
+    """An error reply on the control socket.
+
+    `name` is its full Varlink name, `parameters` what came with it.
+    """
+
+    def __init__(self, name: str, parameters: Mapping[str, object]) -> None:
+        self.name = name
+        self.parameters = parameters
+        super().__init__(f"the daemon answers {name}")
+
+
+_REFUSALS: dict[Status, tuple[type[HwentropyError], str]] = {
+    Status.NOT_SEEDED: (
+        NotSeeded,
+        "the daemon at {path} is not seeded yet; try again later, or wait for it (block=True)",
+    ),
+    Status.TOO_LONG: (
+        RequestRefused,
+        "the daemon at {path} finds the request too long; update the older of the two",
+    ),
+    Status.NOT_PERMITTED: (
+        NotPermitted,
+        "the daemon at {path} does not permit this user to read; ask its administrator",
+    ),
+    Status.OVER_QUOTA: (
+        OverQuota,
+        "this user is over its quota at {path}; ask for less, or later",
+    ),
+    Status.FAILED_CLOSED: (
+        FailedClosed,
+        "the daemon at {path} lost its last healthy source and stops; see `hwentropy sources`",
+    ),
+    Status.BAD_REQUEST: (
+        RequestRefused,
+        "the daemon at {path} does not know the request; update the older of the two",
+    ),
+}
+
+
+def refusal(status: Status, path: str) -> HwentropyError:
+    """The exception for a reply whose status is not OK."""
+    kind, sentence = _REFUSALS[status]
+    return kind(sentence.format(path=path))

@@ -1,0 +1,188 @@
+"""One call as bytes to send and replies to expect: no sockets, no clock.
+
+Both clients are thin shells around this module:
+
+    read(n)   ->  requests of at most 1 MiB, WINDOW of them on the way at a time
+    replies   ->  in request order; each header is checked against its request
+    status    ->  an exception of `hwentropy.errors`
+
+A shell sends what `requests()` gives, hands the next eight bytes to `accept`,
+reads as many payload bytes as that returns, and goes on until `finished`.
+
+What this does not protect against: a server that sends well-formed replies of
+its own choosing.  Whoever owns the socket's directory is trusted.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from hwentropy_core.errors import ProtocolError
+from hwentropy_core.limits import MAX_READ
+from hwentropy_core.wire import HEADER, Op, ReplyFlag, RequestFlag, Status, decode_reply
+
+from .errors import refusal
+
+#: Requests on the way at a time.  Two keep the server busy while the client
+#: takes a reply; four also cover the time either is off its CPU.  More only
+#: make the requests of others wait longer.
+WINDOW: Final = 4
+
+#: Largest INFO payload that is read.  The reply of protocol 1 is below 300
+#: bytes; the rest is room for later keys.
+MAX_INFO: Final = 16 * 1024
+
+_TAGS: Final = 1 << 16
+_OK: Final = int(Status.OK)
+_READ: Final = int(Op.READ)
+
+
+def read_flags(*, block: bool, prediction_resistance: bool) -> int:
+    """The flags of a READ request."""
+    flags = 0 if block else int(RequestFlag.DONT_BLOCK)
+    if prediction_resistance:
+        flags |= RequestFlag.PREDICTION_RESISTANCE
+    return flags
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What the daemon says of itself to any client (op INFO)."""
+
+    protocols: tuple[int, ...]
+    """Versions of the native protocol it speaks."""
+    version: str
+    """The daemon's own version."""
+    state: str
+    """`starting`, `ok`, `degraded` or `failed`."""
+    generation: int
+    """Moves when every generator below the root has to rekey; 0 before the first seed."""
+    max_read: int
+    """Largest length of one READ request, in bytes."""
+
+
+class Exchange:
+    """One call on a connection.
+
+    `degraded` tells whether any of its replies was served while degraded;
+    `in_order`, after a refusal, whether the connection can be used for the next
+    call: no other reply is on the way and the server does not close.
+    """
+
+    __slots__ = (
+        "_accepted",
+        "_flags",
+        "_left",
+        "_lengths",
+        "_op",
+        "_path",
+        "_tag",
+        "_unsent",
+        "degraded",
+        "in_order",
+    )
+
+    def __init__(self, op: Op, size: int, flags: int, tag: int, path: str) -> None:
+        """`tag` is the first request's; later ones count up from it, modulo 2^16."""
+        self._op = int(op)
+        self._left = size
+        self._unsent = max(1, -(-size // MAX_READ))
+        self._flags = flags
+        self._tag = tag
+        self._path = path
+        self._lengths: list[int] = []  # of the requests on the way, oldest first
+        self._accepted = 0
+        self.degraded = False
+        self.in_order = False
+
+    @classmethod
+    def read(cls, size: int, flags: int, tag: int, path: str) -> "Exchange":
+        """A READ of `size` bytes, at least one."""
+        return cls(Op.READ, size, flags, tag, path)
+
+    @classmethod
+    def info(cls, tag: int, path: str) -> "Exchange":
+        """An INFO."""
+        return cls(Op.INFO, 0, 0, tag, path)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the last header has come."""
+        return not self._unsent and not self._lengths
+
+    @property
+    def next_tag(self) -> int:
+        """The first tag that no request of this call has used."""
+        return (self._tag + self._accepted + len(self._lengths)) % _TAGS
+
+    def requests(self) -> bytes:
+        """The requests to send now; empty while the window is full or nothing is left."""
+        out = b""
+        while self._unsent and len(self._lengths) < WINDOW:
+            length = min(self._left, MAX_READ)
+            out += HEADER.pack(self._op, self._flags, self.next_tag, length)
+            self._left -= length
+            self._unsent -= 1
+            self._lengths.append(length)
+        return out
+
+    def accept(self, header: bytes | bytearray | memoryview) -> int:
+        """Check the header of the next reply; returns the payload bytes that follow it.
+
+        Raises ProtocolError when it does not belong to the oldest request on the
+        way, and the status's own exception when it is not OK.
+        """
+        reply = decode_reply(header)
+        tag = (self._tag + self._accepted) % _TAGS
+        if not self._lengths:
+            raise ProtocolError(f"the daemon at {self._path} sent a reply nobody asked for")
+        if reply.tag != tag:
+            raise ProtocolError(f"reply with tag {reply.tag} where {tag} was due, {self._path}")
+        expected = self._lengths.pop(0)
+        self._accepted += 1
+        if reply.status is not Status.OK:
+            self.in_order = not self._lengths and reply.status is not Status.BAD_REQUEST
+            raise refusal(reply.status, self._path)
+        lengths = range(expected, expected + 1) if self._op == _READ else range(1, MAX_INFO + 1)
+        if reply.length not in lengths:
+            raise ProtocolError(
+                f"reply of {reply.length} bytes, not as asked for, {self._path}"
+            )
+        if reply.flags & ReplyFlag.DEGRADED:
+            self.degraded = True
+        return reply.length
+
+
+def is_plain(reply: bytearray, tag: int, length: int) -> bool:
+    """Whether a reply starts with the header of an ordinary success.
+
+    The common case of a small READ by itself; for whatever else it may be there
+    is `Exchange.accept`.
+    """
+    return HEADER.unpack_from(reply) == (_OK, 0, tag, length)
+
+
+def decode_info(payload: bytes | bytearray | memoryview, path: str) -> Info:
+    """Read the payload of an INFO reply; keys it does not know are ignored.
+
+    Raises ProtocolError when it is not what docs/protocol.md says.
+    """
+    import json  # noqa: PLC0415 - only INFO needs it, and a read must not pay for it
+
+    try:
+        document = json.loads(bytes(payload))
+        info = Info(
+            protocols=tuple(document["protocol"]),
+            version=document["version"],
+            state=document["state"],
+            generation=document["generation"],
+            max_read=document["limits"]["max_read"],
+        )
+    except (ValueError, KeyError, TypeError, RecursionError):
+        # `from None`: the cause would quote the peer's bytes.
+        raise ProtocolError(f"the daemon at {path} sent an INFO that cannot be read") from None
+    numbers = (*info.protocols, info.generation, info.max_read)
+    if not all(type(n) is int for n in numbers) or not all(
+        type(text) is str for text in (info.version, info.state)
+    ):
+        raise ProtocolError(f"the daemon at {path} sent an INFO with a value of a wrong type")
+    return info
