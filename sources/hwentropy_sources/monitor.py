@@ -100,7 +100,10 @@ class SourceMonitor:
         was_usable = self.usable
         finding = self._tests.feed(data)
         if finding is None:
-            self._clean_samples(count)
+            # A run raises each level once.  Below H = 0.03 more than 1,024 samples
+            # lie between the two: they are not clean.
+            if not self._tests.alarm_stands:
+                self._clean_samples(count)
             return was_usable
         self.alarms[finding.alarm] += 1
         if finding.level is Level.PERMANENT:
@@ -144,7 +147,6 @@ class SourceMonitor:
             self._enter(SourceState.SUSPECT, finding.describe())
 
     def _fail(self, reason: str, remedy: str = "") -> None:
-        self._suspect_alarms = 0
         self._retry_later(SourceState.FAILED, reason, remedy)
 
     def _retry_later(self, state: SourceState, reason: str, remedy: str) -> None:
