@@ -56,6 +56,7 @@ def word_apt_cutoff(min_entropy: float, alpha_exponent: int) -> int:
     others must reach C - 1.  The standard's formula leaves that out, which
     matters little for bytes (2^-28 where 2^-30 is meant) but not here: at
     H = 32 it would give 2, and one chance repetition is as likely as 2^-23.
+    (UL's comment 10b on SP 800-90B proposes this form; jitterentropy uses it.)
     """
     return 2 + critbinom(WORD_WINDOW - 1, min_entropy, alpha_exponent)
 
