@@ -25,6 +25,7 @@ more in memory until others replace them: enough to compare, and not erased.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Final, Literal
 
 from hwentropy_sources.contract import Claim
@@ -173,7 +174,7 @@ class _Stream:
         """Test what these bytes complete: the first permanent finding, else the first.
 
         One loop with everything in local variables, because every sample of
-        every source passes through it (0.06 to 0.08 us each in CPython 3.11).
+        every source passes through it (0.06 to 0.09 us each in CPython 3.11).
         """
         rct_low, rct_high = self._rct[Level.INTERMITTENT], self._rct[Level.PERMANENT]
         apt_low, apt_high = self._apt[Level.INTERMITTENT], self._apt[Level.PERMANENT]
@@ -223,10 +224,17 @@ class _Stream:
     def _units(self, data: bytes | bytearray) -> Iterable[int]:
         if self.unit == 1:
             return data
-        whole = self._partial + data
-        end = len(whole) - len(whole) % self.unit
-        self._partial = whole[end:]
-        return memoryview(whole)[:end].cast(_FORMATS[self.unit])
+        start = -len(self._partial) % self.unit
+        if len(data) < start:
+            self._partial += data
+            return ()
+        # Read in place: the caller can erase its buffer only if there is no copy.
+        view = memoryview(data)
+        end = len(data) - (len(data) - start) % self.unit
+        head = memoryview(self._partial + view[:start])
+        self._partial = bytes(view[end:])
+        kind = _FORMATS[self.unit]
+        return chain(head.cast(kind), view[start:end].cast(kind))
 
     def _is_one_sample(self, word: int) -> bool:
         """Whether this word is one sample over and over: the sample tests' business."""
