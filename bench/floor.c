@@ -61,7 +61,7 @@ static void *serve(void *argument)
 int main(int argc, char **argv)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (argc != 2 || strlen(argv[1]) >= sizeof address.sun_path) {
+    if (argc != 2 || argv[1][0] == '-' || strlen(argv[1]) >= sizeof address.sun_path) {
         fputs("usage: floor SOCKET\n", stderr);
         return 2;
     }

@@ -4,9 +4,11 @@
 Nothing here measures time but `cpu_ns`, which reads a process's own CPU clock.
 """
 
+import contextlib
 import os
 import platform
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -120,6 +122,14 @@ def descendants(pid: int) -> list[int]:
         level = {child for child, parent in parents.items() if parent in level}
         found += level
     return sorted(found)
+
+
+def place(pids: Iterable[int], cpus: set[int]) -> None:
+    """Bind every thread of these processes, and what they start later, to `cpus`."""
+    for pid in pids:
+        for thread in (PROC / str(pid) / "task").iterdir():
+            with contextlib.suppress(ProcessLookupError):  # ended while we looked
+                os.sched_setaffinity(int(thread.name), cpus)
 
 
 def command_line(pid: int) -> str:

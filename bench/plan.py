@@ -7,8 +7,8 @@ each, so that a slow minute of the machine is shared by all (docs/bench.md).
 import os
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +40,9 @@ class Settings:
     rounds: int = 7
     seconds: float = 0.25
     """of each run of a client"""
+    small_runs: int = 3
+    """Runs of a round trip per round: where the scheduler puts the two ends is
+    drawn anew for each, and decides more than anything else."""
     depth: int = 2
     idle_seconds: float = 30.0
     starts: int = 7
@@ -58,6 +61,8 @@ class Cell:
     size: int
     connections: int
     depth: int
+    one_cpu: bool = False
+    """Client and server bound to the same CPU."""
 
 
 @dataclass(slots=True)
@@ -69,6 +74,8 @@ class Bench:
     notes: list[str] = field(default_factory=list)
     _targets: dict[str, str] = field(default_factory=dict)
     _runtime: Path = Path()
+    _pids: list[int] = field(default_factory=list)
+    """The servers, when all of them are ours to place."""
 
     def report(self) -> dict[str, Any]:
         """Measure and return the report, all of it JSON values; BenchError when it fails."""
@@ -156,6 +163,8 @@ class Bench:
             floor = stack.enter_context(service.start_floor(binary, directory / "floor"))
             floor.first_byte()
             self._targets[FLOOR] = str(floor.path)
+            if not settings.against:
+                self._pids = [server.pid for server in (daemon, floor) if server]
         else:
             self.notes.append("no C compiler: no floor; the load is made by a Python client")
         self._targets |= {"getrandom": "getrandom", URANDOM: URANDOM}
@@ -168,6 +177,8 @@ class Bench:
         if self._has("roundtrip") or self._has("python"):
             for connections in CONNECTIONS if self._has("roundtrip") else (1,):
                 yield Cell("round trip", SMALL, connections, 1)
+        if self._has("roundtrip") and self.settings.pin is None and self._pids:
+            yield Cell("round trip", SMALL, 1, 1, one_cpu=True)
         if self._has("bulk"):
             for size in BULK_SIZES:
                 for connections in CONNECTIONS:
@@ -181,15 +192,38 @@ class Bench:
         }
         for number in range(settings.rounds):
             for cell, targets in cells.items():
-                for target in measure.turn(targets, number):
-                    what = f"{cell.kind} {size_name(cell.size)} x{cell.connections} {target}"
-                    self.progress(f"round {number + 1} of {settings.rounds}: {what}")
-                    samples[cell][target].append(self._run(client, cell, target))
+                what = f"{cell.kind} {size_name(cell.size)} x{cell.connections}"
+                self.progress(f"round {number + 1} of {settings.rounds}: {what}")
+                runs = settings.small_runs if cell.kind == "round trip" else 1
+                with self._placed(cell):
+                    for again in range(runs):
+                        for target in measure.turn(targets, number * runs + again):
+                            samples[cell][target].append(self._run(client, cell, target))
         return samples
+
+    @contextmanager
+    def _placed(self, cell: Cell) -> Generator[None]:
+        """While it lasts, servers and clients run where the cell wants them."""
+        if not cell.one_cpu:
+            yield
+            return
+        everywhere = os.sched_getaffinity(0)
+        pids = [os.getpid(), *self._pids]
+        pids += [child for pid in self._pids for child in machine.descendants(pid)]
+        machine.place(pids, {min(everywhere)})
+        try:
+            yield
+        finally:
+            machine.place(pids, everywhere)
 
     def _targets_of(self, cell: Cell) -> tuple[str, ...]:
         targets = tuple(self._targets)
-        if cell.kind == "round trip" and cell.connections == 1 and self._has("python"):
+        if (
+            cell.kind == "round trip"
+            and cell.connections == 1
+            and not cell.one_cpu
+            and self._has("python")
+        ):
             return (*targets, LIBRARY)
         return targets
 
@@ -257,7 +291,8 @@ def verdicts(
         if cell["connections"] != 1:
             continue
         if cell["kind"] == "round trip" and OURS in cell["ratio_to_floor"]:
-            values["round trip, ratio to the floor"] = cell["ratio_to_floor"][OURS]
+            where = " on one CPU" if cell["one_cpu"] else ""
+            values[f"round trip{where}, ratio to the floor"] = cell["ratio_to_floor"][OURS]
         if cell["size"] == 1 << 20 and OURS in cell["ratio_to_urandom"]:
             values["bulk 1 MiB, ratio to /dev/urandom"] = cell["ratio_to_urandom"][OURS]
     if processes:

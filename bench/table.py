@@ -73,7 +73,7 @@ def _targets(targets: Sequence[Mapping[str, Any]]) -> Section:
 def _round_trips(cells: Sequence[Mapping[str, Any]]) -> Section:
     rows = [
         (
-            f"{name} x{cell['connections']}",
+            f"{name} x{cell['connections']}{', one CPU' if cell['one_cpu'] else ''}",
             number(one["p50_us"]),
             number(one["p99_us"]),
             number(one["p999_us"]),

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,14 +114,20 @@ def test_verdicts_take_the_figures_of_one_connection() -> None:
             "kind": "round trip",
             "size": 32,
             "connections": connections,
+            "one_cpu": one_cpu,
             "ratio_to_floor": {"hwentropy": ratio},
             "ratio_to_urandom": {},
         }
-        for connections, ratio in ((1, 1.5), (4, 9.0))
+        for connections, one_cpu, ratio in (
+            (1, False, 1.5),
+            (4, False, 9.0),
+            (1, True, 2.5),
+        )
     ]
     found = {one["name"]: one for one in plan.verdicts(cells, [], None)}
     assert found["round trip, ratio to the floor"]["value"] == 1.5
     assert found["round trip, ratio to the floor"]["met"] is True
+    assert found["round trip on one CPU, ratio to the floor"]["met"] is False
     assert found["start to first byte"]["met"] is None
 
 
@@ -138,6 +146,18 @@ def test_status_values_are_bytes() -> None:
 def test_stolen_ticks_are_the_eighth_field() -> None:
     """Guest time, already within user time, is not counted twice."""
     assert machine.parse_stolen("cpu  1 2 3 4 5 6 7 8 9 10\ncpu0 1") == (8, 36)
+
+
+def test_a_placed_process_runs_where_it_was_put_and_so_do_its_children() -> None:
+    """A process's affinity is set from outside and inherited by what it starts."""
+    cpu = min(os.sched_getaffinity(0))
+    script = "read go; grep Cpus_allowed_list /proc/self/status"
+    with subprocess.Popen(
+        ["sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        machine.place([process.pid], {cpu})
+        printed, _ = process.communicate("go\n")
+    assert printed.split() == ["Cpus_allowed_list:", str(cpu)]
 
 
 def test_a_client_that_prints_nonsense_is_an_error() -> None:
@@ -224,7 +244,7 @@ def test_a_refusal_is_never_a_fast_answer(c_compiler: str, tmp_path: Path, which
 def test_report_is_json_and_prints_as_a_plain_table(c_compiler: str) -> None:
     """A whole report of floor and kernel survives JSON and prints without control codes."""
     settings = plan.Settings(
-        rounds=1, seconds=0.01, floor_only=True, parts=frozenset({"roundtrip"})
+        rounds=1, small_runs=1, seconds=0.01, floor_only=True, parts=frozenset({"roundtrip"})
     )
     report = plan.Bench(settings, lambda _: None).report()
     out = io.StringIO()
