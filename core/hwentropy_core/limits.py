@@ -10,7 +10,7 @@ KEY_BYTES: Final = 32
 MIN_SEED_BITS: Final = 8 * KEY_BYTES + 64
 
 #: Keystream drawn at one key change.  The page size: large enough that the key
-#: change (about 4 us) is spread over many small requests (127 of 32 bytes),
+#: change (about 6 us) is spread over many small requests (127 of 32 bytes),
 #: small enough that the one request that pays for it waits no longer than that.
 BLOCK_BYTES: Final = 4096
 

@@ -85,7 +85,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("raw", REFUSED.values(), ids=REFUSED)
 def test_what_is_not_a_message_is_refused(raw: bytes) -> None:
-    """One ProtocolError, whose text holds none of the peer's bytes, nor does a printed cause."""
+    """One ProtocolError; neither its text nor a printed cause holds the peer's bytes."""
     with pytest.raises(ProtocolError) as caught:
         read([raw + b"\0"])
     assert str(caught.value) in {
