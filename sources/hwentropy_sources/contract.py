@@ -24,6 +24,7 @@ from types import MappingProxyType
 from typing import Annotated, ClassVar, Final
 
 import msgspec
+
 from hwentropy_core.errors import HwentropyError
 
 #: Samples of the startup and on-demand health tests, SP 800-90B 4.3 item 4.
@@ -39,7 +40,7 @@ class SourceError(HwentropyError):
         self.remedy = remedy
 
 
-class SourceAbsent(SourceError):
+class SourceAbsent(SourceError):  # noqa: N818  (the state it leads to is `absent`)
     """What the source reads is not on this machine, or not for this user."""
 
 
@@ -115,6 +116,13 @@ class Source(ABC):
     """Whether it is used when the configuration does not name it."""
     creditable: ClassVar[bool] = True
     """False where what it yields can never count (recorded samples)."""
+
+    @abstractmethod
+    def __init__(self, config: SourceConfig) -> None:
+        """Take the table; `config` is an instance of this class's `Config`.
+
+        Touches no device.  Raises SourceError when the keys cannot go together.
+        """
 
     @abstractmethod
     def describe(self) -> Description:

@@ -10,7 +10,6 @@ What this does not protect against: a plug-in that was named runs with all the
 daemon's rights.
 """
 
-from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract
@@ -89,16 +88,16 @@ def make_source(kind: str, config: SourceConfig) -> Source:
     it as its one positional argument.  Raises as `source_class` does, and
     `BrokenPlugin` when a plug-in's class cannot be constructed.
     """
-    make = cast("Callable[[SourceConfig], Source]", source_class(kind))
+    cls = source_class(kind)
     try:
-        return make(config)
+        return cls(config)
     except HwentropyError:
         raise
     except Exception as error:
         if kind in BUILT_IN:
             raise
         raise BrokenPlugin(
-            f"the source kind {kind!r} of {make.__module__} cannot be constructed: "
+            f"the source kind {kind!r} of {cls.__module__} cannot be constructed: "
             f"{_first_line(error)}; repair or uninstall that package"
         ) from None
 

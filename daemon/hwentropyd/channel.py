@@ -1,0 +1,154 @@
+"""What supervisor and worker say to each other over their socket pair.
+
+One message is one SEQPACKET datagram: a kind byte and fixed fields, native byte
+order (both ends are the same program).  Kinds a worker takes: a connection
+(with its descriptor), a seed, an answer to a wish for fresh entropy, a wake-up
+after a state change, a ping, a stop.  Kinds it sends: ready, a connection that
+ended, a wish for fresh entropy, bytes drawn, a pong.
+
+Both ends trust each other; a message that does not parse is a bug and ends the
+worker, which is then replaced.
+"""
+
+import struct
+from dataclasses import dataclass
+from typing import ClassVar, Final, Self
+
+from hwentropy_core.limits import KEY_BYTES
+
+#: Longer than every message.
+MESSAGE_BYTES: Final = 128
+
+
+class Message:
+    """Base: a kind byte and the fields in `layout`."""
+
+    kind: ClassVar[bytes]
+    layout: ClassVar[struct.Struct]
+
+    def encode(self) -> bytes:
+        """The datagram."""
+        values = [getattr(self, name) for name in self.__dataclass_fields__]  # type: ignore[attr-defined]
+        return self.kind + self.layout.pack(*values)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Read the fields of a datagram whose kind byte was this class's."""
+        return cls(*cls.layout.unpack(payload))
+
+
+@dataclass(frozen=True, slots=True)
+class Connection(Message):
+    """Supervisor: serve this connection; its descriptor comes with the message."""
+
+    kind = b"C"
+    layout = struct.Struct("=Q?")
+    id: int
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Seed(Message):
+    """Supervisor: seed of this generation; the page moves right after."""
+
+    kind = b"S"
+    layout = struct.Struct(f"=Q{KEY_BYTES}s")
+    generation: int
+    seed: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh(Message):
+    """Supervisor: whether a connection's wish for fresh entropy was met."""
+
+    kind = b"F"
+    layout = struct.Struct("=Q?")
+    id: int
+    met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Wake(Message):
+    """Supervisor: the state on the page changed; look at what waits."""
+
+    kind = b"W"
+    layout = struct.Struct("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Ping(Message):
+    """Supervisor: are you there?"""
+
+    kind = b"?"
+    layout = struct.Struct("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Stop(Message):
+    """Supervisor: answer what has begun, then end."""
+
+    kind = b"Q"
+    layout = struct.Struct("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Ready(Message):
+    """Worker: it serves."""
+
+    kind = b"R"
+    layout = struct.Struct("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Done(Message):
+    """Worker: a connection has ended."""
+
+    kind = b"D"
+    layout = struct.Struct("=Q")
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class WantFresh(Message):
+    """Worker: a connection asked for prediction resistance."""
+
+    kind = b"P"
+    layout = struct.Struct("=Q")
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn(Message):
+    """Worker: bytes handed out since the last such message."""
+
+    kind = b"B"
+    layout = struct.Struct("=Q")
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pong(Message):
+    """Worker: it is there; totals since it started, and bytes since the last message."""
+
+    kind = b"!"
+    layout = struct.Struct("=QQQ")
+    requests: int
+    bytes: int
+    drawn: int
+
+
+_KINDS: Final[dict[bytes, type[Message]]] = {
+    one.kind: one
+    for one in (Connection, Seed, Fresh, Wake, Ping, Stop, Ready, Done, WantFresh, Drawn, Pong)
+}
+
+
+def decode(datagram: bytes) -> Message:
+    """The message in a datagram; raises ValueError when it is none."""
+    message = _KINDS.get(datagram[:1])
+    if message is None:
+        raise ValueError("unknown kind of message between supervisor and worker")
+    try:
+        return message.decode(datagram[1:])
+    except struct.error:
+        raise ValueError("message of the wrong size between supervisor and worker") from None

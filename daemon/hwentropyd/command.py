@@ -1,0 +1,116 @@
+"""The command `hwentropyd`: options in, exit code out.
+
+Exit codes: 0 told to stop, 1 could not go on, 2 usage or configuration,
+3 another daemon serves the same sockets.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from hwentropy_core.errors import HwentropyError
+from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir
+
+from . import hardening
+from .config import DEFAULT_FILE, Config, ConfigError, load
+from .control import Control
+from .greeting import greet
+from .listeners import AlreadyServedError, Listeners, SocketError
+from .notify import Notifier
+from .supervisor import Supervisor
+
+EXIT_STOPPED, EXIT_FAILED, EXIT_USAGE, EXIT_ALREADY_SERVED = range(4)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the daemon in the foreground; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(message)s", stream=sys.stderr
+    )
+    try:
+        config = load(options.config)
+    except ConfigError as error:
+        return _complain(error, EXIT_USAGE)
+    if options.check_config:
+        names = ", ".join(str(file) for file in config.files) or "built-in defaults"
+        print(f"configuration fine: {names}")
+        return EXIT_STOPPED
+    hardening.protect_memory()
+    hardening.raise_descriptor_limit()
+    notifier = Notifier()
+    directory = options.runtime_dir or daemon_runtime_dir()
+    try:
+        listeners = Listeners(directory)
+    except AlreadyServedError as error:
+        return _complain(error, EXIT_ALREADY_SERVED)
+    except SocketError as error:
+        return _complain(error, EXIT_FAILED)
+    try:
+        asyncio.run(_serve(config, listeners, notifier))
+    except HwentropyError as error:
+        return _complain(error, EXIT_USAGE)
+    sys.stdout.flush()
+    # A lane's thread may be stuck in a device for ever; nothing is left to do.
+    os._exit(EXIT_STOPPED)
+
+
+async def _serve(config: Config, listeners: Listeners, notifier: Notifier) -> None:
+    try:
+        supervisor = Supervisor(config, listeners, notifier)
+    except HwentropyError:
+        listeners.close()
+        raise
+    control = Control(supervisor)
+    servers = [
+        await control.serve(listener.sock)
+        for listener in listeners.sockets
+        if listener.name == "control"
+    ]
+    try:
+        await supervisor.run(greet)
+    finally:
+        for server in servers:
+            server.close()
+        listeners.close()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hwentropyd",
+        description="Serve random bytes from this machine's own hardware over Unix sockets.",
+        epilog="Exit codes: 0 stopped, 1 failed, 2 usage or configuration, 3 already served.",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"configuration, with drop-ins in FILE.d/*.toml (default: {DEFAULT_FILE})",
+    )
+    parser.add_argument(
+        "--check-config", action="store_true", help="check the configuration and exit"
+    )
+    parser.add_argument(
+        "--runtime-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"where the sockets go (default: ${ENVIRONMENT_VARIABLE}, {daemon_runtime_dir()})",
+    )
+    parser.add_argument(
+        "--log-level",
+        choices=("debug", "info", "warning", "error"),
+        default="info",
+        help="what is worth a line on standard error (default: info)",
+    )
+    parser.add_argument("--version", action="version", version=version("hwentropy"))
+    return parser
+
+
+def _complain(error: Exception, code: int) -> int:
+    print(f"hwentropyd: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,189 @@
+"""The control socket: Varlink (varlink.org), one interface, one call at a time.
+
+A call is a JSON object ended by NUL, so is its reply.  Who may connect is
+settled by the socket's mode and group; still a peer's bytes are bounded and end
+in an error reply or a closed connection.  Nothing it can ask for shows entropy.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from importlib.resources import files
+from typing import Any, Final
+
+from hwentropy_core import varlink
+from hwentropy_core.errors import ProtocolError
+
+from .supervisor import NotEnoughEntropyError, Supervisor, UnknownSourceError
+
+log = logging.getLogger(__name__)
+
+#: Control connections at a time: operators and a monitoring agent, not clients.
+MAX_CONNECTIONS: Final = 64
+
+#: Bytes read at a time.
+_READ_BYTES: Final = 64 * 1024
+
+_SERVICE: Final = "org.varlink.service"
+_SERVICE_DESCRIPTION: Final = """\
+interface org.varlink.service
+
+method GetInfo() -> (
+  vendor: string,
+  product: string,
+  version: string,
+  url: string,
+  interfaces: []string
+)
+method GetInterfaceDescription(interface: string) -> (description: string)
+
+error InterfaceNotFound (interface: string)
+error MethodNotFound (method: string)
+error MethodNotImplemented (method: string)
+error InvalidParameter (parameter: string)
+"""
+
+_Parameters = dict[str, Any]
+_Method = Callable[[_Parameters], Awaitable[_Parameters]]
+
+
+class _VarlinkError(Exception):
+    """Becomes an error reply."""
+
+    def __init__(self, error: str, **parameters: Any) -> None:
+        super().__init__(error)
+        self.error = error
+        self.parameters = parameters
+
+
+class Control:
+    """Answers the calls on the control socket."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._connections: set[asyncio.Task[None]] = set()
+        self._description = (
+            files("hwentropyd").joinpath(f"{varlink.INTERFACE}.varlink").read_text("utf-8")
+        )
+        own = varlink.INTERFACE
+        self._methods: dict[str, _Method] = {
+            f"{_SERVICE}.GetInfo": self._get_info,
+            f"{_SERVICE}.GetInterfaceDescription": self._get_interface_description,
+            f"{own}.Status": self._status,
+            f"{own}.Sources": self._sources,
+            f"{own}.Reseed": self._reseed,
+            f"{own}.TestSource": self._test_source,
+        }
+
+    async def serve(self, sock: socket.socket) -> asyncio.Server:
+        """Start serving on a listening socket."""
+        return await asyncio.start_unix_server(self._connected, sock=sock)
+
+    async def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        if task is None or len(self._connections) >= MAX_CONNECTIONS:
+            writer.close()
+            return
+        self._connections.add(task)
+        try:
+            await self._converse(reader, writer)
+        except (ProtocolError, ConnectionError) as error:
+            log.debug("control connection ended: %s", error)
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        messages = varlink.MessageReader()
+        while data := await reader.read(_READ_BYTES):
+            for call in messages.feed(data):
+                reply = await self._answer(call)
+                if not call.get("oneway"):
+                    writer.write(varlink.encode(reply))
+                    await writer.drain()
+
+    async def _answer(self, call: varlink.Message) -> varlink.Message:
+        try:
+            method, parameters = self._find(call)
+            return {"parameters": await method(parameters)}
+        except _VarlinkError as error:
+            return {"error": error.error, "parameters": error.parameters}
+
+    def _find(self, call: varlink.Message) -> tuple[_Method, _Parameters]:
+        name = call.get("method")
+        parameters = call.get("parameters") or {}
+        if not isinstance(name, str):
+            raise _VarlinkError(f"{_SERVICE}.InvalidParameter", parameter="method")
+        if not isinstance(parameters, dict):
+            raise _VarlinkError(f"{_SERVICE}.InvalidParameter", parameter="parameters")
+        if name in self._methods:
+            return self._methods[name], parameters
+        interface, _, method = name.rpartition(".")
+        if interface not in {_SERVICE, varlink.INTERFACE}:
+            raise _VarlinkError(f"{_SERVICE}.InterfaceNotFound", interface=interface)
+        raise _VarlinkError(f"{_SERVICE}.MethodNotFound", method=method)
+
+    async def _get_info(self, _: _Parameters) -> _Parameters:
+        return {
+            "vendor": "hwentropy",
+            "product": "hwentropyd",
+            "version": version("hwentropy"),
+            "url": "",
+            "interfaces": [_SERVICE, varlink.INTERFACE],
+        }
+
+    async def _get_interface_description(self, parameters: _Parameters) -> _Parameters:
+        interface = _text(parameters, "interface")
+        descriptions = {_SERVICE: _SERVICE_DESCRIPTION, varlink.INTERFACE: self._description}
+        if interface not in descriptions:
+            raise _VarlinkError(f"{_SERVICE}.InterfaceNotFound", interface=interface)
+        return {"description": descriptions[interface]}
+
+    async def _status(self, _: _Parameters) -> _Parameters:
+        return {"status": self._supervisor.status()}
+
+    async def _sources(self, _: _Parameters) -> _Parameters:
+        return {"sources": self._supervisor.sources()}
+
+    async def _reseed(self, _: _Parameters) -> _Parameters:
+        try:
+            return {"generation": await self._supervisor.reseed()}
+        except NotEnoughEntropyError as error:
+            raise _VarlinkError(
+                f"{varlink.INTERFACE}.NotEnoughEntropy", reason=str(error)
+            ) from None
+
+    async def _test_source(self, parameters: _Parameters) -> _Parameters:
+        name = _text(parameters, "name")
+        try:
+            result = await self._supervisor.test_source(name)
+        except UnknownSourceError:
+            known = [lane.name for lane in self._supervisor.lanes]
+            raise _VarlinkError(
+                f"{varlink.INTERFACE}.UnknownSource", name=name, known=known
+            ) from None
+        if not result.ran:
+            snapshot = self._supervisor.source(name) or {}
+            raise _VarlinkError(
+                f"{varlink.INTERFACE}.SourceNotReady",
+                name=name,
+                state=snapshot.get("state", ""),
+                reason=result.reason,
+            )
+        return {"passed": result.passed, "samples": result.samples, "reason": result.reason}
+
+
+def _text(parameters: _Parameters, name: str) -> str:
+    value = parameters.get(name)
+    if not isinstance(value, str):
+        raise _VarlinkError(f"{_SERVICE}.InvalidParameter", parameter=name)
+    return value

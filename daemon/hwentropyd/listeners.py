@@ -1,0 +1,159 @@
+"""The listening sockets: made here, or taken from the service manager.
+
+Who holds the lock file of a runtime directory is the one daemon there; so a
+socket file found under the lock was left by a crash and is replaced, unless
+something that is not a hwentropyd still answers on it.
+"""
+
+import contextlib
+import fcntl
+import grp
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from hwentropy_core.errors import HwentropyError
+from hwentropy_core.paths import CONTROL_SOCKET, ENTROPY_SOCKET, STREAM_SOCKET
+
+from .notify import inherited_sockets
+
+#: Name of a socket (systemd's FileDescriptorName) -> file name and mode.
+SOCKETS: Final = {
+    "entropy": (ENTROPY_SOCKET, 0o666),
+    "stream": (STREAM_SOCKET, 0o666),
+    "control": (CONTROL_SOCKET, 0o660),
+}
+_BY_FILE: Final = {file: name for name, (file, _) in SOCKETS.items()}
+
+#: Group that may use the control socket, where it exists (sysusers.d makes it).
+GROUP: Final = "hwentropy"
+
+#: Connections the kernel holds while the supervisor is busy; the kernel lowers
+#: it to net.core.somaxconn.
+BACKLOG: Final = 4096
+
+
+class AlreadyServedError(HwentropyError):
+    """Another daemon serves this runtime directory."""
+
+
+class SocketError(HwentropyError):
+    """A socket could not be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One listening socket."""
+
+    name: str
+    path: Path
+    sock: socket.socket
+    inherited: bool
+
+
+class Listeners:
+    """All of them, with the lock that makes them ours."""
+
+    def __init__(self, directory: Path) -> None:
+        """Take what the service manager passed and make the rest below `directory`.
+
+        Raises AlreadyServedError or SocketError.
+        """
+        self.sockets: list[Listener] = []
+        self._lock: int | None = None
+        self._inodes: dict[Path, int] = {}
+        try:
+            for name, fd in inherited_sockets():
+                self._adopt(name, fd)
+            missing = [name for name in SOCKETS if name not in {s.name for s in self.sockets}]
+            if missing:
+                self._lock_directory(directory)
+            for name in missing:
+                self._make(name, directory)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop listening; remove the socket files that are ours."""
+        for listener in self.sockets:
+            if not listener.inherited:
+                with contextlib.suppress(OSError):
+                    if listener.path.stat().st_ino == self._inodes.get(listener.path):
+                        listener.path.unlink()
+            listener.sock.close()
+        self.sockets.clear()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _adopt(self, name: str, fd: int) -> None:
+        sock = socket.socket(fileno=fd)
+        path = (
+            Path(os.fsdecode(sock.getsockname())) if sock.family == socket.AF_UNIX else Path()
+        )
+        role = name if name in SOCKETS else _BY_FILE.get(path.name, "")
+        if not role or not path.name:
+            sock.close()
+            raise SocketError(
+                f"the service manager passed a socket {name or path.name!r} that hwentropyd "
+                f"does not know: name it one of {', '.join(SOCKETS)}"
+            )
+        sock.setblocking(False)
+        self.sockets.append(Listener(role, path, sock, inherited=True))
+
+    def _lock_directory(self, directory: Path) -> None:
+        try:
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise SocketError(
+                f"cannot write to {directory} ({error.strerror}): "
+                "choose another with --runtime-dir, or run as its owner"
+            ) from None
+        self._lock = lock
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyServedError(
+                f"another hwentropyd serves {directory}: stop it, or choose another directory"
+            ) from None
+
+    def _make(self, name: str, directory: Path) -> None:
+        file, mode = SOCKETS[name]
+        path = directory / file
+        if _answers(path):
+            raise AlreadyServedError(f"another program serves {path}: stop it first")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            path.unlink(missing_ok=True)
+            sock.bind(str(path))
+            # Before `listen`, so that nobody connects under another mode.
+            path.chmod(mode)
+            if name == "control" and os.geteuid() == 0:
+                with contextlib.suppress(KeyError):
+                    os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
+            sock.listen(BACKLOG)
+        except OSError as error:
+            sock.close()
+            raise SocketError(
+                f"cannot make the socket {path} ({error.strerror or error}): "
+                "choose another directory with --runtime-dir"
+            ) from None
+        sock.setblocking(False)
+        self._inodes[path] = path.stat().st_ino
+        self.sockets.append(Listener(name, path, sock, inherited=False))
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except TimeoutError:
+            return True  # a full backlog is somebody's
+        except OSError:
+            return False
+        return True

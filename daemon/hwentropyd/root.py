@@ -1,0 +1,65 @@
+"""The root DRBG: seeded from the pool, parent of every worker's DRBG.
+
+A reseed is one step: the pool's seed goes in with the old key, every child is
+sent a seed of the new generation, and only then does the generation page move.
+A child that finds the page moved before its seed arrived waits for the seed.
+"""
+
+import os
+import time
+from collections.abc import Callable
+
+from hwentropy_core.drbg import Drbg
+from hwentropy_core.page import PageWriter
+
+from .pool import Seed
+
+#: Called with the new generation before it is published; sends the children seeds.
+BeforePublish = Callable[[int], None]
+
+
+class Root:
+    """Owner of the root key and of the generation page."""
+
+    def __init__(self) -> None:
+        self.page = PageWriter()
+        self._drbg = Drbg(b"root")
+        self._children = 0
+
+    @property
+    def generation(self) -> int:
+        """0 before the first seed; moves with every reseed."""
+        return self.page.generation
+
+    @property
+    def reseeds(self) -> int:
+        """Seeds taken so far, the first one included."""
+        return self._drbg.reseeds
+
+    @property
+    def seeded(self) -> bool:
+        """Whether there was a full-strength seed."""
+        return self._drbg.reseeds > 0
+
+    def reseed(self, seed: Seed, before_publish: BeforePublish) -> int:
+        """Mix a seed in and move the generation; returns the new one."""
+        materials = list(seed.materials)
+        if not self.seeded:
+            # Holds no entropy: keeps two daemons apart even if all their sources lie.
+            instance = f"{os.getpid()} {time.time_ns()} {time.monotonic_ns()}"
+            materials.append((b"instance", instance.encode()))
+        self._drbg.reseed(materials)
+        seed.wipe()
+        generation = self.generation + 1
+        before_publish(generation)
+        self.page.generation = generation
+        return generation
+
+    def child_seed(self, label: bytes, generation: int) -> bytearray:
+        """A seed for a child; no two calls ever give the same one."""
+        self._children += 1
+        return self._drbg.child_seed(b"%s %d" % (label, self._children), generation)
+
+    def erase(self) -> None:
+        """Forget the root key; for the end of the process."""
+        self._drbg.erase()

@@ -1,0 +1,356 @@
+"""The supervisor: one event loop that ties sources, pool, root and workers together.
+
+It accepts every connection and hands it on, so that load is balanced and limits
+have one home; it never reads from a data connection and never blocks: sources
+run in their lanes' threads and come in through `call_soon_threadsafe`.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Final
+
+from hwentropy_core.errors import HwentropyError
+from hwentropy_sources import registry
+
+from .channel import Fresh
+from .config import Config
+from .lane import Lane, TestResult
+from .listeners import Listeners
+from .notify import Notifier
+from .pool import Contribution, Pool
+from .root import Root
+from .service import Service, ServicePolicy
+from .workers import PING_SECONDS, Worker, WorkerPool
+
+log = logging.getLogger(__name__)
+
+#: Seconds between looks at deadlines and limits.  The shortest limit that a
+#: configuration can set is a second; a look costs some ten microseconds.
+TICK_SECONDS: Final = 0.5
+
+#: Connections accepted in one turn of the event loop.
+_ACCEPT_AT_ONCE: Final = 64
+
+
+class NotEnoughEntropyError(HwentropyError):
+    """The sources did not give a fresh full-strength seed in time."""
+
+
+class UnknownSourceError(HwentropyError):
+    """No source of this name is configured."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """Somebody waits for a reseed from entropy collected after `since`."""
+
+    since: float
+    future: asyncio.Future[int]
+
+
+class Supervisor:
+    """The daemon.  `run` returns when it was told to stop."""
+
+    def __init__(self, config: Config, listeners: Listeners, notifier: Notifier) -> None:
+        self.config = config
+        self.listeners = listeners
+        self.root = Root()
+        self.service = Service(_service_policy(config))
+        self.seeded_at: float | None = None
+        """When the last seed went in, seconds since the epoch."""
+        self._notifier = notifier
+        self._pool = Pool(config.pool.policy())
+        self._wishes: list[_Wish] = []
+        self._answers: set[asyncio.Task[None]] = set()
+        self._started = time.monotonic()
+        self._next_ping = 0.0
+        self._next_watchdog = 0.0
+        self._last_status = ""
+        self._stop = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._settled = asyncio.Event()
+        self._seeded = asyncio.Event()
+        self.workers = WorkerPool(
+            self.root,
+            config.server.workers,
+            config.server.max_connections,
+            drawn=self.service.drawn,
+            want_fresh=self._want_fresh,
+        )
+        self.lanes = [
+            Lane(
+                setup.name,
+                registry.make_source(setup.kind, setup.config),
+                setup.config,
+                min_bits=config.pool.min_bits,
+                poll_seconds=config.pool.poll_seconds,
+                deliver=self._deliver,
+                changed=self._lane_changed,
+            )
+            for setup in config.sources
+        ]
+
+    async def run(self, on_settled: Callable[["Supervisor"], None]) -> None:
+        """Serve until SIGTERM or SIGINT; `on_settled` is called once the sources are known."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        for lane in self.lanes:
+            lane.start()
+        for listener in self.listeners.sockets:
+            if listener.name != "control":
+                self._watch(listener.sock, stream=listener.name == "stream")
+        await self.workers.start()
+        ticking = self._loop.create_task(self._tick_for_ever())
+        greeting = self._loop.create_task(self._greet(on_settled))
+        try:
+            await self._stop.wait()
+        finally:
+            self._notifier.send(STOPPING="1")
+            for task in (ticking, greeting):
+                task.cancel()
+            await self._end()
+
+    def stop(self) -> None:
+        """Make `run` return."""
+        self._stop.set()
+
+    async def reseed(self) -> int:
+        """Reseed from entropy collected from now on; returns the new generation.
+
+        Raises NotEnoughEntropyError after `prediction_resistance_seconds`.
+        """
+        wish = _Wish(time.monotonic(), self._loop.create_future())
+        self._wishes.append(wish)
+        self._demand()
+        try:
+            async with asyncio.timeout(self.config.server.prediction_resistance_seconds):
+                return await wish.future
+        except TimeoutError:
+            raise NotEnoughEntropyError(
+                "the healthy sources did not give a fresh seed in time; see `hwentropy sources`"
+            ) from None
+        finally:
+            with contextlib.suppress(ValueError):
+                self._wishes.remove(wish)
+
+    async def test_source(self, name: str) -> TestResult:
+        """Run a source's on-demand health test; raises UnknownSourceError."""
+        lane = next((lane for lane in self.lanes if lane.name == name), None)
+        if lane is None:
+            raise UnknownSourceError(f"no source {name!r} is configured")
+        future: asyncio.Future[TestResult] = self._loop.create_future()
+
+        def done(result: TestResult) -> None:
+            self._call(lambda: None if future.done() else future.set_result(result))
+
+        lane.test(done)
+        return await future
+
+    def source(self, name: str) -> dict[str, Any] | None:
+        """The snapshot of one source."""
+        return next((lane.snapshot() for lane in self.lanes if lane.name == name), None)
+
+    def sources(self) -> list[dict[str, Any]]:
+        """The snapshots of all sources, times as ISO 8601."""
+        snapshots = [lane.snapshot() for lane in self.lanes]
+        for snapshot in snapshots:
+            snapshot["since"] = iso_time(snapshot["since"])
+        return snapshots
+
+    def status(self) -> dict[str, Any]:
+        """What `hwentropy status` shows."""
+        return {
+            "state": self.service.state.label,
+            "reason": self.service.reason,
+            "generation": self.root.generation,
+            "seeded_at": None if self.seeded_at is None else iso_time(self.seeded_at),
+            "reseeds": self.root.reseeds,
+            "version": version("hwentropy"),
+            "pid": os.getpid(),
+            "uptime_seconds": round(time.monotonic() - self._started, 3),
+            "workers": [worker.status() for worker in self.workers.workers],
+            "sources": self.sources(),
+            "policy": {
+                "min_bits": self.config.pool.min_bits,
+                "min_groups": self.config.pool.min_groups,
+            },
+            "sockets": [str(listener.path) for listener in self.listeners.sockets],
+        }
+
+    def _deliver(self, contribution: Contribution) -> None:
+        self._call(lambda: self._take(contribution))
+
+    def _lane_changed(self) -> None:
+        self._call(self._look)
+
+    def _call(self, call: Callable[[], object]) -> None:
+        # A lane may speak up while the loop is already closed.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(call)
+
+    def _take(self, contribution: Contribution) -> None:
+        self._pool.add(contribution)
+        self._look()
+
+    def _look(self) -> None:
+        """Reseed if it is due or wished for and the pool suffices; then judge the state."""
+        now = time.monotonic()
+        healthy = self._healthy_groups()
+        met = [wish for wish in self._wishes if self._pool.sufficient(wish.since)]
+        due = self.service.reseed_due(now, healthy & self._pool.group_credits().keys())
+        if met or (due and self._pool.sufficient()):
+            self._reseed(now, met)
+        if self.service.observe(now, healthy):
+            self._publish_state()
+            log.warning("%s: %s", self.service.state.label, self.service.reason)
+        if not self._settled.is_set() and all(lane.settled for lane in self.lanes):
+            self._settled.set()
+
+    def _healthy_groups(self) -> frozenset[str]:
+        return frozenset(lane.group for lane in self.lanes if lane.usable and lane.counted)
+
+    def _reseed(self, now: float, met: list[_Wish]) -> None:
+        first = not self.root.seeded
+        seed = self._pool.take()
+        for lane in self.lanes:
+            lane.credited_bits += seed.credited.get(lane.name, 0.0)
+        generation = self.root.reseed(seed, self.workers.send_seeds)
+        self.seeded_at = time.time()
+        before = self.service.state
+        self.service.reseeded(now, seed.groups)
+        if before is not self.service.state:
+            self._publish_state()
+            log.info("%s (generation %d)", self.service.state.label, generation)
+        if first:
+            self._seeded.set()
+        for wish in met:
+            if not wish.future.done():
+                wish.future.set_result(generation)
+        self._wishes = [wish for wish in self._wishes if wish not in met]
+        if self._wishes:
+            self._demand()
+
+    def _publish_state(self) -> None:
+        self.root.page.state = self.service.state
+        self.workers.wake()
+
+    def _demand(self) -> None:
+        for lane in self.lanes:
+            lane.demand()
+
+    def _want_fresh(self, worker: Worker, number: int) -> None:
+        async def answer() -> None:
+            try:
+                await self.reseed()
+            except NotEnoughEntropyError:
+                met = False
+            else:
+                met = True
+            worker.send(Fresh(number, met))
+
+        task = self._loop.create_task(answer())
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    def _watch(self, sock: socket.socket, *, stream: bool) -> None:
+        self._loop.add_reader(sock, self._accept, sock, stream)
+
+    def _accept(self, sock: socket.socket, stream: bool) -> None:  # noqa: FBT001 (add_reader)
+        for _ in range(_ACCEPT_AT_ONCE):
+            try:
+                client, _ = sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
+                    continue  # the client has gone already
+                self._pause_accepting(sock, stream=stream)
+                return
+            self.workers.assign(client, stream=stream)
+            if self.workers.full:
+                self._pause_accepting(sock, stream=stream)
+                return
+
+    def _pause_accepting(self, sock: socket.socket, *, stream: bool) -> None:
+        """Leave new connections in the kernel's backlog for a moment."""
+        self._loop.remove_reader(sock)
+        self._loop.call_later(0.02, self._resume_accepting, sock, stream)
+
+    def _resume_accepting(self, sock: socket.socket, stream: bool) -> None:  # noqa: FBT001
+        if not self._stop.is_set():
+            self._watch(sock, stream=stream)
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            self._tick(time.monotonic())
+            await asyncio.sleep(TICK_SECONDS)
+
+    def _tick(self, now: float) -> None:
+        for lane in self.lanes:
+            lane.tick()
+        self._look()
+        if self.service.reseed_due(now, frozenset()):
+            self._demand()
+        if now >= self._next_ping:
+            self._next_ping = now + PING_SECONDS
+            self.workers.tick(now)
+        self._notify(now)
+
+    def _notify(self, now: float) -> None:
+        status = f"{self.service.state.label}, generation {self.root.generation}"
+        if self.service.reason:
+            status += f": {self.service.reason}"
+        if status != self._last_status:
+            self._last_status = status
+            self._notifier.send(STATUS=status)
+        limit = self._notifier.watchdog_seconds
+        if limit is not None and now >= self._next_watchdog:
+            # Twice as often as asked for: sd_watchdog_enabled(3).
+            self._next_watchdog = now + limit / 2 - TICK_SECONDS
+            self._notifier.send(WATCHDOG="1")
+
+    async def _greet(self, on_settled: Callable[["Supervisor"], None]) -> None:
+        await self._seeded.wait()
+        self._notifier.send(READY="1")
+        longest = max((lane.config.deadline for lane in self.lanes), default=0.0)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest + TICK_SECONDS):
+                await self._settled.wait()
+        on_settled(self)
+
+    async def _end(self) -> None:
+        for listener in self.listeners.sockets:
+            if listener.name != "control":
+                self._loop.remove_reader(listener.sock)
+        for lane in self.lanes:
+            lane.stop()
+        for task in self._answers:
+            task.cancel()
+        await self.workers.stop()
+        self.root.erase()
+
+
+def _service_policy(config: Config) -> ServicePolicy:
+    pool = config.pool
+    return ServicePolicy(
+        min_groups=pool.min_groups,
+        reseed_seconds=pool.reseed_seconds,
+        reseed_bytes=pool.reseed_bytes,
+        degraded_seconds=pool.degraded_seconds,
+        degraded_bytes=pool.degraded_bytes,
+    )
+
+
+def iso_time(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,93 @@
+"""The worker process: `python -m hwentropyd.worker CHANNEL_FD PAGE_FD`.
+
+Started by the supervisor only.  Its main thread listens to the channel; when
+the channel closes, the supervisor is gone and so is the worker, at once.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from typing import Final
+
+from hwentropy_core.page import PageReader
+from hwentropyd import channel, hardening
+
+from .engine import Engine
+from .generator import Generator
+
+#: Seconds for what has begun when told to stop; the supervisor allows 0.9 in all.
+DRAIN_SECONDS: Final = 0.6
+
+
+class Worker:
+    """A worker's end of the channel."""
+
+    def __init__(self, sock: socket.socket, page: PageReader) -> None:
+        self._sock = sock
+        self._generator = Generator(page, self._report_drawn)
+        self._engine = Engine(self._generator, self._connection_ended, self._want_fresh)
+
+    def run(self) -> None:
+        """Serve until told to stop or the supervisor is gone."""
+        self._engine.start()
+        self._send(channel.Ready())
+        while True:
+            datagram, fds, _, _ = socket.recv_fds(self._sock, channel.MESSAGE_BYTES, 1)
+            if not datagram:
+                return
+            message = channel.decode(datagram)
+            if isinstance(message, channel.Connection):
+                client = socket.socket(fileno=fds[0])
+                self._engine.adopt(client, message.id, stream=message.stream)
+            elif isinstance(message, channel.Seed):
+                self._generator.seed(message.generation, bytearray(message.seed))
+            elif isinstance(message, channel.Fresh):
+                self._engine.answer_fresh(message.id, met=message.met)
+            elif isinstance(message, channel.Wake):
+                self._engine.resume()
+            elif isinstance(message, channel.Ping):
+                totals = self._engine.totals()
+                self._send(
+                    channel.Pong(totals, self._generator.drawn, self._generator.take_drawn())
+                )
+            elif isinstance(message, channel.Stop):
+                self._engine.drain(DRAIN_SECONDS)
+                return
+
+    def _connection_ended(self, number: int) -> None:
+        self._send(channel.Done(number))
+
+    def _want_fresh(self, number: int) -> None:
+        self._send(channel.WantFresh(number))
+
+    def _report_drawn(self) -> None:
+        self._send(channel.Drawn(self._generator.take_drawn()))
+
+    def _send(self, message: channel.Message) -> None:
+        # A supervisor that is gone is noticed by the main thread's receive.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._sock.send(message.encode())
+
+
+def main() -> None:
+    """Entry point of the process."""
+    channel_fd, page_fd = (int(word) for word in sys.argv[1:3])
+    # Ctrl-C and a unit's stop reach the whole process group: the supervisor
+    # decides when a worker ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    page = PageReader(page_fd)
+    os.close(page_fd)
+    worker = Worker(socket.socket(fileno=channel_fd), page)
+    hardening.protect_memory()
+    hardening.raise_descriptor_limit()
+    hardening.forbid_files()
+    worker.run()
+    # Threads may be in the middle of a send to a client that does not read.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Which connection is served by which thread.
+
+A few threads wait on one epoll set.  Each connection is in it with EPOLLONESHOT:
+whoever is woken by it has it for itself, serves it until it has to wait, and
+puts it back with what it waits for.  A busy connection keeps its thread (it
+blocks in `recv`, the fastest answer there is) as long as another thread is free
+to take up newcomers; when none is, every connection gets one reply a turn.  So
+thousands of idle connections cost no thread, and a few busy ones no epoll.
+"""
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from hwentropy_core.page import ServiceState
+
+from .connection import Buffers, Connection, Wait
+from .generator import Generator
+
+#: Threads of a worker.  More than the connections that are busy at once on the
+#: machines seen (a core serves one), few enough that their stacks do not show.
+THREADS: Final = 16
+
+#: How long a thread waits on a quiet or full connection before it puts it back,
+#: in seconds.  Longer than the think time of a busy client (microseconds), short
+#: enough that the one newcomer who finds all threads lingering does not notice.
+LINGER: Final = 0.01
+
+_EVENTS: Final = {
+    Wait.INPUT: select.EPOLLIN | select.EPOLLONESHOT,
+    Wait.ROOM: select.EPOLLOUT | select.EPOLLONESHOT,
+    # A socket with room is ready at once, behind those that already are.
+    Wait.TURN: select.EPOLLOUT | select.EPOLLONESHOT,
+    # Only its end wakes it (EPOLLHUP is always reported); else `resume` does.
+    Wait.SEED: select.EPOLLONESHOT,
+    Wait.FRESH: select.EPOLLONESHOT,
+}
+
+
+class Engine:
+    """The connections of a worker and the threads that serve them."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        ended: Callable[[int], None],
+        want_fresh: Callable[[int], None],
+    ) -> None:
+        """`ended` and `want_fresh` are called with a connection's id, from any thread."""
+        self.idle = 0
+        self._generator = generator
+        self._ended = ended
+        self._want_fresh = want_fresh
+        self._epoll = select.epoll()
+        self._lock = threading.Lock()
+        self._by_fd: dict[int, Connection] = {}
+        self._waiting: dict[int, tuple[Connection, Wait]] = {}
+        self._requests_of_ended = 0
+        self._empty = threading.Event()
+
+    def start(self) -> None:
+        """Start the threads."""
+        for number in range(THREADS):
+            threading.Thread(target=self._run, name=f"serve-{number}", daemon=True).start()
+
+    def adopt(self, sock: socket.socket, number: int, *, stream: bool) -> None:
+        """Serve a connection from now on."""
+        sock.setblocking(True)
+        linger = struct.pack("ll", 0, round(LINGER * 1_000_000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, linger)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, linger)
+        connection = Connection(sock, number, self._generator, stream=stream)
+        with self._lock:
+            self._by_fd[sock.fileno()] = connection
+        self._epoll.register(sock, _EVENTS[Wait.TURN if stream else Wait.INPUT])
+
+    def resume(self) -> None:
+        """Serve again what waits for a seed: the state on the page has changed."""
+        with self._lock:
+            ready = [c for c, wait in self._waiting.values() if wait is Wait.SEED]
+            for connection in ready:
+                del self._waiting[connection.id]
+        for connection in ready:
+            self._put_back(connection, Wait.TURN)
+
+    def answer_fresh(self, number: int, *, met: bool) -> None:
+        """Tell a connection whether its wish for fresh entropy was met."""
+        with self._lock:
+            waiting = self._waiting.get(number)
+            if waiting is None or waiting[1] is not Wait.FRESH:
+                return
+            del self._waiting[number]
+        connection = waiting[0]
+        connection.fresh = met
+        self._put_back(connection, Wait.TURN)
+
+    def drain(self, seconds: float) -> None:
+        """Take no more requests, answer those that came, for so many seconds at most."""
+        with self._lock:
+            connections = list(self._by_fd.values())
+            waiting = [connection for connection, _ in self._waiting.values()]
+        for connection in waiting:
+            self._end(connection)
+        for connection in connections:
+            # What has come can still be read, after it the end; a stream just ends.
+            how = socket.SHUT_RDWR if connection.stream else socket.SHUT_RD
+            with contextlib.suppress(OSError):
+                connection.sock.shutdown(how)
+        if connections:
+            self._empty.wait(seconds)
+
+    def totals(self) -> int:
+        """Requests answered since the start."""
+        with self._lock:
+            return self._requests_of_ended + sum(c.requests for c in self._by_fd.values())
+
+    def _run(self) -> None:
+        buffers = Buffers()
+        poll = self._epoll.poll
+        while True:
+            with self._lock:
+                self.idle += 1
+            events = poll(-1, 1)
+            with self._lock:
+                self.idle -= 1
+            for fd, event in events:
+                connection = self._by_fd.get(fd)
+                if connection is None:
+                    continue
+                if event & select.EPOLLHUP and not event & select.EPOLLIN:
+                    self._end(connection)
+                    continue
+                wait = connection.serve(buffers, self)
+                if wait is Wait.END:
+                    self._end(connection)
+                else:
+                    self._put_back(connection, wait)
+
+    def _put_back(self, connection: Connection, wait: Wait) -> None:
+        with self._lock:
+            if wait in {Wait.SEED, Wait.FRESH}:
+                self._waiting[connection.id] = (connection, wait)
+            self._epoll.modify(connection.sock, _EVENTS[wait])
+        if wait is Wait.FRESH:
+            self._want_fresh(connection.id)
+        elif wait is Wait.SEED and self._generator.state is not ServiceState.STARTING:
+            self.resume()  # the seed came between the look at the page and now
+
+    def _end(self, connection: Connection) -> None:
+        with self._lock:
+            if self._by_fd.pop(connection.sock.fileno(), None) is None:
+                return
+            self._waiting.pop(connection.id, None)
+            self._requests_of_ended += connection.requests
+            empty = not self._by_fd
+        connection.sock.close()
+        self._ended(connection.id)
+        if empty:
+            self._empty.set()

@@ -1,0 +1,264 @@
+"""The serving processes, seen from the supervisor: started, fed, replaced.
+
+Each worker is a fresh process (not a fork: the root key must not be in its
+memory) at the other end of a SEQPACKET socket pair.  A worker whose end closes
+is dead and is replaced; one that does not answer pings is killed.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from hwentropy_core.memory import wipe
+
+from . import channel
+from .root import Root
+
+log = logging.getLogger(__name__)
+
+#: Seconds without an answer to a ping after which a worker is killed: two pings
+#: missed, so that a machine that swaps or a stopped VM does not look like a hang.
+SILENT_SECONDS: Final = 15.0
+PING_SECONDS: Final = 5.0
+
+#: Pause before a worker that died within a second of its start is replaced.
+RESPAWN_SECONDS: Final = 0.5
+
+#: Seconds for a worker to end after Stop: its own 0.6 and the way there, so that
+#: all of a stop takes less than a second.
+STOP_SECONDS: Final = 0.85
+
+#: Descriptors may wait here when a worker is slower than connections come.
+_FULL: Final = {errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS}
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, pool: "WorkerPool", number: int, now: float) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        page_fd = pool.root.page.fd
+        with theirs:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "hwentropyd.worker",
+                    str(theirs.fileno()),
+                    str(page_fd),
+                ],
+                pass_fds=(theirs.fileno(), page_fd),
+                stdin=subprocess.DEVNULL,
+            )
+        ours.setblocking(False)
+        self.number = number
+        self.sock = ours
+        self.started = now
+        self.heard = now
+        self.ready = False
+        self.connections: set[int] = set()
+        self.requests = 0
+        self.bytes = 0
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self.process.pid
+
+    def send(self, message: channel.Message, fds: list[int] | None = None) -> bool:
+        """Send a message; False when the worker cannot take it now or ever."""
+        try:
+            socket.send_fds(self.sock, [message.encode()], fds or [])
+        except OSError as error:
+            if error.errno not in _FULL:
+                log.debug("worker %d: %s", self.pid, error.strerror)
+            return False
+        return True
+
+    def status(self) -> dict[str, Any]:
+        """What `hwentropy status` shows of it."""
+        return {
+            "pid": self.pid,
+            "connections": len(self.connections),
+            "requests": self.requests,
+            "bytes": self.bytes,
+        }
+
+
+class WorkerPool:
+    """All workers; runs in the supervisor's event loop."""
+
+    def __init__(
+        self,
+        root: Root,
+        count: int,
+        max_connections: int,
+        *,
+        drawn: Callable[[int], None],
+        want_fresh: Callable[[Worker, int], None],
+    ) -> None:
+        """`drawn` hears of bytes handed out, `want_fresh` of prediction resistance."""
+        self.root = root
+        self.workers: list[Worker] = []
+        self._count = count
+        self._max_connections = max_connections
+        self._drawn = drawn
+        self._want_fresh = want_fresh
+        self._loop = asyncio.get_running_loop()
+        self._serial = 0
+        self._next_connection = 0
+        self._stopping = False
+        self._all_ready = asyncio.Event()
+        self._held: deque[tuple[socket.socket, bool]] = deque()
+
+    async def start(self) -> None:
+        """Start the workers and return when all of them serve."""
+        for _ in range(self._count):
+            self._spawn()
+        await self._all_ready.wait()
+
+    @property
+    def full(self) -> bool:
+        """Whether connections have to wait for a worker to take them."""
+        return bool(self._held)
+
+    def assign(self, client: socket.socket, *, stream: bool) -> None:
+        """Hand a connection to the worker with the fewest; closes it above the limit."""
+        if sum(len(one.connections) for one in self.workers) >= self._max_connections:
+            client.close()
+            return
+        if self._held or not self._hand_over(client, stream=stream):
+            self._held.append((client, stream))
+            if len(self._held) == 1:
+                self._loop.call_later(0.005, self._retry_held)
+
+    def send_seeds(self, generation: int) -> None:
+        """Send every worker its seed of this generation."""
+        for worker in list(self.workers):
+            self._send_seed(worker, generation)
+
+    def wake(self) -> None:
+        """The state on the page changed."""
+        for worker in self.workers:
+            worker.send(channel.Wake())
+
+    def tick(self, now: float) -> None:
+        """Ping every worker; kill those that were silent too long.  Call every PING_SECONDS."""
+        for worker in self.workers:
+            if now - worker.heard > SILENT_SECONDS:
+                log.warning("worker %d does not answer: killed, to be replaced", worker.pid)
+                worker.process.kill()
+            else:
+                worker.send(channel.Ping())
+
+    async def stop(self) -> None:
+        """Let the workers answer what they have begun, then end them."""
+        self._stopping = True
+        for client, _ in self._held:
+            client.close()
+        self._held.clear()
+        for worker in self.workers:
+            self._loop.remove_reader(worker.sock)
+            worker.send(channel.Stop())
+        deadline = self._loop.time() + STOP_SECONDS
+        while self._loop.time() < deadline and any(
+            worker.process.poll() is None for worker in self.workers
+        ):
+            await asyncio.sleep(0.01)
+        for worker in self.workers:
+            worker.process.kill()
+            worker.process.wait()
+            worker.sock.close()
+
+    def _spawn(self) -> None:
+        if self._stopping:
+            return
+        self._serial += 1
+        worker = Worker(self, self._serial, self._loop.time())
+        self.workers.append(worker)
+        self._loop.add_reader(worker.sock, self._receive, worker)
+        if self.root.seeded:
+            self._send_seed(worker, self.root.generation)
+
+    def _send_seed(self, worker: Worker, generation: int) -> None:
+        seed = self.root.child_seed(b"worker %d" % worker.number, generation)
+        sent = worker.send(channel.Seed(generation, bytes(seed)))
+        wipe(seed)
+        if not sent and worker.process.poll() is None:
+            # It would serve from an old generation, or rather refuse to: replace it.
+            log.warning("worker %d does not take its seed: killed, to be replaced", worker.pid)
+            worker.process.kill()
+
+    def _hand_over(self, client: socket.socket, *, stream: bool) -> bool:
+        for worker in sorted(self.workers, key=lambda one: len(one.connections)):
+            message = channel.Connection(self._next_connection, stream)
+            if worker.send(message, [client.fileno()]):
+                worker.connections.add(self._next_connection)
+                self._next_connection += 1
+                client.close()
+                return True
+        return False
+
+    def _retry_held(self) -> None:
+        while self._held:
+            client, stream = self._held[0]
+            if not self._hand_over(client, stream=stream):
+                self._loop.call_later(0.005, self._retry_held)
+                return
+            self._held.popleft()
+
+    def _receive(self, worker: Worker) -> None:
+        for _ in range(256):
+            try:
+                datagram = worker.sock.recv(channel.MESSAGE_BYTES)
+            except BlockingIOError:
+                return
+            except OSError:
+                datagram = b""
+            if not datagram:
+                self._lost(worker)
+                return
+            self._handle(worker, channel.decode(datagram))
+
+    def _handle(self, worker: Worker, message: channel.Message) -> None:
+        worker.heard = self._loop.time()
+        if isinstance(message, channel.Done):
+            worker.connections.discard(message.id)
+        elif isinstance(message, channel.WantFresh):
+            self._want_fresh(worker, message.id)
+        elif isinstance(message, channel.Drawn):
+            self._drawn(message.count)
+        elif isinstance(message, channel.Pong):
+            worker.requests, worker.bytes = message.requests, message.bytes
+            self._drawn(message.drawn)
+        elif isinstance(message, channel.Ready):
+            worker.ready = True
+            if all(one.ready for one in self.workers):
+                self._all_ready.set()
+
+    def _lost(self, worker: Worker) -> None:
+        self._loop.remove_reader(worker.sock)
+        worker.sock.close()
+        self.workers.remove(worker)
+        # Its end is closed, so it has exited or is about to; do not block on it.
+        with contextlib.suppress(ProcessLookupError):
+            worker.process.kill()
+        code = worker.process.wait()
+        log.warning("worker %d ended (%s): replaced", worker.pid, _how(code))
+        young = self._loop.time() - worker.started < 1.0
+        if young:
+            self._loop.call_later(RESPAWN_SECONDS, self._spawn)
+        else:
+            self._spawn()
+
+
+def _how(code: int) -> str:
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
