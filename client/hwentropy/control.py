@@ -184,7 +184,7 @@ class Control:
         """`sources` as the daemon sent it, with keys this version does not know."""
         return convert(self.call("Sources").get("sources"), list[dict[str, Any]])
 
-    def call(self, method: str, **parameters: object) -> Message:
+    def call(self, method: str, /, **parameters: object) -> Message:
         """Call a method of org.hwentropy.Control; returns its reply's parameters."""
         request = {"method": f"{INTERFACE}.{method}", "parameters": parameters}
         reply = self._exchange(encode(request))

@@ -1,8 +1,8 @@
 """One connection of the blocking client: system calls and nothing else.
 
-A small read is one `send` and one `recv_into`: the daemon sends header and
-payload together.  A larger one takes the header, then has the kernel copy the
-payload straight into the caller's memory.
+A read of one request is one `send` and one receive of what the daemon sent
+together: header and payload, the payload straight into the caller's memory.
+What is still missing of a large one takes a second receive (MSG_WAITALL).
 
 Whoever gets an exception from a method looks at `usable`: where it is false,
 the stream is in an unknown place and the connection must be closed.
@@ -16,7 +16,8 @@ from typing import Final
 
 from hwentropy.endpoint import expired, lost, unreachable
 from hwentropy.exchange import Exchange, Info, decode_info, is_plain
-from hwentropy_core.limits import SMALL_BYTES
+from hwentropy_core.errors import HwentropyError
+from hwentropy_core.limits import MAX_READ, SMALL_BYTES
 from hwentropy_core.memory import ZEROS, wipe
 from hwentropy_core.wire import HEADER, Op
 
@@ -38,6 +39,7 @@ class Connection:
     __slots__ = (
         "_buffer",
         "_deadline",
+        "_head",
         "_path",
         "_sock",
         "_tag",
@@ -56,6 +58,7 @@ class Connection:
         self._tag = 0
         self._buffer = bytearray(_HEADER + SMALL_BYTES)
         self._view = memoryview(self._buffer)
+        self._head = self._view[:_HEADER]
         self.answered = False
         """Whether any byte of the present call's reply has come."""
         self.usable = True
@@ -85,9 +88,18 @@ class Connection:
 
     def read_small(self, size: int, flags: int) -> bytes:
         """1 to SMALL_BYTES bytes."""
-        end = self._small(size, flags)
-        data = bytes(self._view[_HEADER:end])
-        self._buffer[_HEADER:end] = ZEROS[:size]
+        end = _HEADER + size
+        tag = self._ask(size, flags)
+        if self._deadline is not None:
+            self._arm()
+        try:
+            got = self._sock.recv_into(self._view[:end])
+        except OSError as error:
+            raise self._failure(error) from None
+        payload = self._view[_HEADER:end]
+        self._finish(tag, flags, got, payload)
+        data = bytes(payload)
+        payload[:] = ZEROS[:size]
         self.usable = True
         return data
 
@@ -97,19 +109,18 @@ class Connection:
         On an exception it may be filled in part.
         """
         size = len(out)
-        if size <= SMALL_BYTES:
-            end = self._small(size, flags)
-            out[:] = self._view[_HEADER:end]
-            self._buffer[_HEADER:end] = ZEROS[:size]
-            self.usable = True
+        if size > MAX_READ:
+            self._read_pipelined(out, flags)
             return
-        exchange = Exchange.read(size, flags, self._tag, self._path)
-        filled = 0
-        while not exchange.finished:
-            length = self._next_reply(exchange)
-            self._receive(out[filled : filled + length])
-            filled += length
-        self._done(exchange)
+        tag = self._ask(size, flags)
+        if self._deadline is not None:
+            self._arm()
+        try:
+            got = self._sock.recvmsg_into((self._head, out))[0]
+        except OSError as error:
+            raise self._failure(error) from None
+        self._finish(tag, flags, got, out)
+        self.usable = True
 
     def info(self) -> Info:
         """Ask the daemon what it is."""
@@ -119,42 +130,53 @@ class Connection:
         self._done(exchange)
         return decode_info(payload, self._path)
 
-    def _small(self, size: int, flags: int) -> int:
-        """One READ into the connection's own buffer; returns where its bytes end."""
+    def _read_pipelined(self, out: memoryview, flags: int) -> None:
+        exchange = Exchange.read(len(out), flags, self._tag, self._path)
+        filled = 0
+        while not exchange.finished:
+            length = self._next_reply(exchange)
+            self._receive(out[filled : filled + length])
+            filled += length
+        self._done(exchange)
+
+    def _ask(self, size: int, flags: int) -> int:
+        """Send one READ; returns its tag."""
         self.usable = False
         tag = self._tag
         self._tag = (tag + 1) & 0xFFFF
         self._send(HEADER.pack(_READ, flags, tag, size))
-        end = _HEADER + size
-        view = self._view
-        got = self._receive_some(view[:end])
-        if got == end and is_plain(self._buffer, tag, size):
-            self.degraded = False
-            return end
-        # An error, a degraded daemon, a reply in pieces, or nonsense.
-        exchange = Exchange.read(size, flags, tag, self._path)
-        exchange.requests()
+        return tag
+
+    def _finish(self, tag: int, flags: int, got: int, payload: memoryview) -> None:
+        """Take what is left of a reply of which the first `got` bytes came at once."""
+        if not got:
+            raise lost(self._path)
+        self.answered = True
         if got < _HEADER:
-            self._receive(view[got:_HEADER])
+            self._receive(self._head[got:])
             got = _HEADER
-        self._accept(exchange, spare=got - _HEADER)
-        if got < end:
-            self._receive(view[got:end])
-        self.degraded = exchange.degraded
-        return end
+        self.degraded = False
+        if not is_plain(self._buffer, tag, len(payload)):
+            # An error, a degraded daemon, or nonsense.
+            exchange = Exchange.read(len(payload), flags, tag, self._path)
+            exchange.requests()
+            self._accept(exchange, spare=got - _HEADER)
+            self.degraded = exchange.degraded
+        if got < _HEADER + len(payload):
+            self._receive(payload[got - _HEADER :])
 
     def _next_reply(self, exchange: Exchange) -> int:
         """Send what may be sent and take the next header; returns its payload's length."""
         self.usable = False
         if requests := exchange.requests():
             self._send(requests)
-        self._receive(self._view[:_HEADER])
+        self._receive(self._head)
         return self._accept(exchange)
 
     def _accept(self, exchange: Exchange, spare: int = 0) -> int:
         """Check the header in the buffer; `spare` payload bytes came with it."""
         try:
-            return exchange.accept(self._view[:_HEADER])
+            return exchange.accept(self._head)
         except Exception:
             self.usable = exchange.in_order and not spare
             self._tag = exchange.next_tag
@@ -173,25 +195,8 @@ class Connection:
             sent = self._sock.send(data, _NOSIGNAL)
             while sent < len(data):
                 sent += self._sock.send(data[sent:], _NOSIGNAL)
-        except TimeoutError:
-            raise expired(self._path, self._timeout or 0) from None
-        except OSError:
-            raise lost(self._path) from None
-
-    def _receive_some(self, view: memoryview) -> int:
-        """At least one byte into `view`."""
-        if self._deadline is not None:
-            self._arm()
-        try:
-            got = self._sock.recv_into(view)
-        except TimeoutError:
-            raise expired(self._path, self._timeout or 0) from None
-        except OSError:
-            raise lost(self._path) from None
-        if not got:
-            raise lost(self._path)
-        self.answered = True
-        return got
+        except OSError as error:
+            raise self._failure(error) from None
 
     def _receive(self, view: memoryview) -> None:
         """Fill `view`."""
@@ -201,14 +206,17 @@ class Connection:
                 self._arm()
             try:
                 got = self._sock.recv_into(view[filled:], 0, _WAITALL)
-            except TimeoutError:
-                raise expired(self._path, self._timeout or 0) from None
-            except OSError:
-                raise lost(self._path) from None
+            except OSError as error:
+                raise self._failure(error) from None
             if not got:
                 raise lost(self._path)
             self.answered = True
             filled += got
+
+    def _failure(self, error: OSError) -> HwentropyError:
+        if isinstance(error, TimeoutError):
+            return expired(self._path, self._timeout or 0)
+        return lost(self._path)
 
     def _arm(self) -> None:
         """Let the next system call wait no longer than the call still may."""

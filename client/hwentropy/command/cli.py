@@ -45,7 +45,11 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     ctx.exit()
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Group,
+    no_args_is_help=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--runtime-dir",
     metavar="DIR",
@@ -82,8 +86,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = cli.main(arguments, prog_name="hwentropy", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        click.echo(f"hwentropy: {_told(error)}", err=True)
+        code = error.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
     except HwentropyError as error:
@@ -93,6 +97,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         click.echo(f"hwentropy: cannot write the output: {error.strerror}", err=True)
         code = ExitCode.USAGE
     return int(code or 0)
+
+
+def _told(error: click.ClickException) -> str:
+    """The error in one sentence; for a wrong usage, with where the right one stands."""
+    message = error.format_message().rstrip(".")
+    if not isinstance(error, click.UsageError):
+        return message
+    path = error.ctx.command_path if error.ctx is not None else "hwentropy"
+    return f"{message[:1].lower()}{message[1:]}; see `{path} --help`"
 
 
 def main() -> NoReturn:

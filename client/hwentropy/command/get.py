@@ -15,7 +15,7 @@ from hwentropy_core.memory import wipe
 
 from .exits import ExitCode, judge
 from .layout import printable
-from .output import open_output
+from .output import OutputError, open_output
 from .progress import SlowDisplay
 from .runtime import Runtime
 from .size import size_argument
@@ -68,7 +68,7 @@ def get(
     """
     to_terminal = output in {None, "-"} and sys.stdout.isatty()
     if encoding is None and to_terminal:
-        raise click.UsageError(
+        raise OutputError(
             "raw bytes would garble the terminal; use --hex or --base64, --output FILE, "
             "or --raw to have them all the same"
         )

@@ -1,7 +1,9 @@
 """`hwentropy status` and `hwentropy sources`: what feeds the daemon, and how well."""
 
 import json
+import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import click
@@ -13,8 +15,8 @@ from .layout import Cell, printable, show_lines, show_table, state_cell
 from .runtime import Runtime
 
 _ILL: Final = frozenset({"suspect", "failed"})
-_HEADINGS: Final = ("NAME", "KIND", "GROUP", "STATE", "SINCE")
-_NUMBERS: Final = ("SAMPLES", "ALARMS", "CREDITED")
+_HEADINGS: Final = ("NAME", "KIND", "GROUP", "STATE", "SINCE", "SAMPLES", "ALARMS", "CREDITED")
+_NUMBERS: Final = frozenset({"SAMPLES", "ALARMS", "CREDITED"})
 
 
 @click.command()
@@ -51,8 +53,10 @@ def sources(runtime: Runtime, *, as_json: bool) -> ExitCode:
     if as_json:
         click.echo(json.dumps(raw, indent=2))
     else:
-        show_table(_source_rows(answer))
-        show_lines(_remarks(answer))
+        terminal = sys.stdout.isatty()
+        show_table(_source_rows(answer, terminal=terminal))
+        if terminal:
+            show_lines(_remarks(answer))
     return ExitCode.UNHEALTHY if _ill(answer) else ExitCode.FINE
 
 
@@ -75,7 +79,7 @@ def _status_rows(answer: Status) -> list[tuple[Cell, Cell]]:
         rows.append(row("reason", answer.reason))
     rows += [
         row("generation", f"{answer.generation}, reseeded {answer.reseeds} times"),
-        row("seeded at", answer.seeded_at or "not yet"),
+        row("seeded at", _seeded(answer.seeded_at)),
         *(
             (
                 Cell(f"{printable(state)} sources"),
@@ -95,46 +99,64 @@ def _status_rows(answer: Status) -> list[tuple[Cell, Cell]]:
     return rows
 
 
+def _seeded(text: str | None) -> str:
+    return "not yet" if text is None else _moment(text, terminal=False)
+
+
 def _names(names: list[str]) -> str:
     return printable(", ".join(names))
 
 
-def _source_rows(answer: list[Source]) -> list[list[Cell]]:
-    headings = [Cell(text, "bold") for text in _HEADINGS]
-    headings += [Cell(text, "bold", right=True) for text in _NUMBERS]
-    rows = [headings]
-    for source in answer:
-        credited = str(source.credited_bits) if source.credit else "never"
-        rows.append(
-            [
-                Cell(printable(source.name)),
-                Cell(printable(source.kind)),
-                Cell(printable(source.group)),
-                state_cell(source.state),
-                Cell(printable(source.since)),
-                Cell(str(source.samples), right=True),
-                Cell(str(source.alarms), right=True),
-                Cell(credited, right=True),
-            ]
-        )
+def _source_rows(answer: list[Source], *, terminal: bool) -> list[list[Cell]]:
+    """A pipe gets the reasons as the last column, a terminal as lines below."""
+    rows = [[Cell(text, "bold", right=text in _NUMBERS) for text in _HEADINGS]]
+    rows.extend(
+        [
+            Cell(printable(source.name)),
+            Cell(printable(source.kind)),
+            Cell(printable(source.group)),
+            state_cell(source.state),
+            Cell(_moment(source.since, terminal=terminal)),
+            Cell(str(source.samples), right=True),
+            Cell(str(source.alarms), right=True),
+            Cell(str(source.credited_bits) if source.credit else "never", right=True),
+        ]
+        for source in answer
+    )
+    if not terminal:
+        rows[0].append(Cell("REASON"))
+        for row, source in zip(rows[1:], answer, strict=True):
+            row.append(Cell(_why(source)))
     return rows
+
+
+def _why(source: Source) -> str:
+    return printable("; ".join(text for text in (source.reason, source.remedy) if text))
+
+
+def _moment(text: str, *, terminal: bool) -> str:
+    """A time to the second: on a terminal short and local, on a pipe ISO 8601 in UTC."""
+    try:
+        moment = datetime.fromisoformat(text).astimezone(UTC)
+    except ValueError:
+        return printable(text)
+    if not terminal:
+        return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    recent = abs(datetime.now(UTC) - moment) < timedelta(days=1)
+    return moment.astimezone().strftime("%H:%M:%S" if recent else "%Y-%m-%d")
 
 
 def _remarks(answer: list[Source]) -> list[list[Cell]]:
     """A line for every source whose state needs explaining."""
-    lines: list[list[Cell]] = []
-    for source in answer:
-        if not source.reason:
-            continue
-        what = "; ".join(text for text in (source.reason, source.remedy) if text)
-        lines.append(
-            [
-                Cell(f"{printable(source.name)} "),
-                state_cell(source.state),
-                Cell(f": {printable(what)}"),
-            ]
-        )
-    return lines
+    return [
+        [
+            Cell(f"{printable(source.name)} "),
+            state_cell(source.state),
+            Cell(f": {_why(source)}"),
+        ]
+        for source in answer
+        if source.reason
+    ]
 
 
 def _duration(seconds: float) -> str:

@@ -26,7 +26,7 @@ from .exits import ExitCode
 
 
 class OutputError(click.ClickException):
-    """The output cannot be written."""
+    """The output cannot be written, or should not be."""
 
     exit_code = ExitCode.USAGE
 

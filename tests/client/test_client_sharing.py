@@ -1,0 +1,316 @@
+"""Threads, tasks and forked children that share a client."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwentropy import AsyncClient, Client, Timeout
+from hwentropy_core.limits import MAX_READ
+from support.fake_server import FakeDaemon, honest
+
+CLIENT = Path(__file__).parents[2] / "client"
+CORE = CLIENT.parent / "core"
+
+
+def run_script(script: str, *arguments: str) -> str:
+    """Run a script in a Python of its own, which may fork as it has no other threads."""
+    prologue = f"import sys; sys.path[:0] = [{str(CLIENT)!r}, {str(CORE)!r}]\n"
+    command = [sys.executable, "-c", prologue + script, *arguments]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+
+
+def pieces(daemon: FakeDaemon, size: int) -> list[bytes]:
+    """What the daemon handed out, request by request."""
+    out = bytes(daemon.handed_out)
+    return [out[i : i + size] for i in range(0, len(out), size)]
+
+
+def test_threads_share_a_client(daemon: FakeDaemon) -> None:
+    """Eight threads: every reply reaches one of them, whole, and none twice."""
+    got: list[bytes] = []
+    with Client(daemon.path) as client:
+
+        def work() -> None:
+            for _ in range(100):
+                got.append(client.read(32))  # noqa: PERF401 - interleaving is the point
+
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(got) == sorted(pieces(daemon, 32))
+    assert daemon.connections == 1
+
+
+def test_tasks_share_a_client(daemon: FakeDaemon) -> None:
+    """Fifty tasks: every reply reaches one of them, whole, and none twice."""
+
+    async def work() -> list[bytes]:
+        async with AsyncClient(daemon.path) as client:
+            return await asyncio.gather(*(client.read(32) for _ in range(50)))
+
+    assert sorted(asyncio.run(work())) == sorted(pieces(daemon, 32))
+    assert daemon.connections == 1
+
+
+def test_a_cancelled_call_gives_its_late_reply_to_nobody(daemon: FakeDaemon) -> None:
+    """Cancelled in the middle: zeros in the buffer, and the next call connects anew."""
+    asked, release = threading.Event(), threading.Event()
+
+    def late(peer: Any, request: Any) -> None:
+        asked.set()
+        assert release.wait(30)
+        honest(peer, request)
+
+    async def work() -> bytes:
+        buffer = bytearray(b"\xaa" * 64)
+        async with AsyncClient(daemon.path) as client:
+            task = asyncio.create_task(client.read_into(buffer))
+            await asyncio.to_thread(asked.wait, 30)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not any(buffer)
+            daemon.handler = honest
+            return await client.read(16)
+
+    daemon.handler = late
+    try:
+        assert asyncio.run(work()) == daemon.handed_out
+    finally:
+        release.set()
+    assert [number for number, _ in daemon.requests] == [1, 2]
+
+
+def test_an_async_client_moves_to_another_loop(daemon: FakeDaemon) -> None:
+    """Each event loop gets a connection of its own."""
+    client = AsyncClient(daemon.path)
+    data = asyncio.run(client.read(8)) + asyncio.run(client.read(8))
+    asyncio.run(client.close())
+    assert data == daemon.handed_out
+    assert daemon.connections == 2
+
+
+def test_waiting_for_another_thread_counts_as_waiting(daemon: FakeDaemon) -> None:
+    """The timeout covers the time in which another thread's call is under way."""
+    asked, release = threading.Event(), threading.Event()
+
+    def late(peer: Any, request: Any) -> None:
+        asked.set()
+        assert release.wait(30)
+        honest(peer, request)
+
+    daemon.handler = late
+    client = Client(daemon.path, timeout=30)
+    thread = threading.Thread(target=client.read, args=(16,))
+    thread.start()
+    assert asked.wait(30)
+    client._timeout = 0.05
+    with pytest.raises(Timeout):
+        client.read(16)
+    release.set()
+    thread.join()
+    client.close()
+    assert len(daemon.requests) == 1
+
+
+def test_close_ends_a_call_of_another_thread(daemon: FakeDaemon) -> None:
+    """A thread that waits for a seed does not keep `close` waiting; it gets a ValueError."""
+    asked, release = threading.Event(), threading.Event()
+    caught: list[BaseException] = []
+
+    def never(peer: Any, request: Any) -> None:
+        asked.set()
+        assert release.wait(30)
+
+    def work() -> None:
+        try:
+            client.read(16)
+        except ValueError as error:
+            caught.append(error)
+
+    daemon.handler = never
+    client = Client(daemon.path)
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert asked.wait(30)
+    client.close()
+    thread.join(30)
+    release.set()
+    assert "closed" in str(caught[0])
+    assert len(daemon.requests) == 1
+
+
+FORK = """
+import os, hwentropy
+client = hwentropy.Client(sys.argv[1])
+print(client.read(32).hex(), flush=True)
+children = []
+for _ in range(4):
+    pid = os.fork()
+    if not pid:
+        for _ in range(50):
+            os.write(1, client.read(32).hex().encode() + b"\\n")
+        os._exit(0)
+    children.append(pid)
+for _ in range(50):
+    os.write(1, client.read(32).hex().encode() + b"\\n")
+assert all(os.waitpid(pid, 0)[1] == 0 for pid in children)
+"""
+
+
+def test_forked_children_have_connections_of_their_own(daemon: FakeDaemon) -> None:
+    """A parent and four children at once: every reply is whole, and none comes twice."""
+    lines = run_script(FORK, str(daemon.path)).split()
+    assert sorted(lines) == sorted(piece.hex() for piece in pieces(daemon, 32))
+    assert len(set(lines)) == 251
+    assert daemon.connections == 5
+    parent = [number for number, _ in daemon.requests if number == 1]
+    assert len(parent) == 51
+
+
+FORK_LOCKED = """
+import os, threading, hwentropy
+client = hwentropy.Client(sys.argv[1])
+thread = threading.Thread(target=client.read, args=(16,), daemon=True)
+thread.start()
+sys.stdin.readline()
+pid = os.fork()
+if not pid:
+    print(client.read(8).hex(), flush=True)
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+thread.join()
+print("parent was answered", flush=True)
+"""
+
+
+def test_a_fork_while_a_thread_waits(daemon: FakeDaemon) -> None:
+    """The child neither inherits the lock nor ends the call of the parent's thread."""
+    asked, release = threading.Event(), threading.Event()
+
+    def first_waits(peer: Any, request: Any) -> None:
+        if len(daemon.requests) == 1:
+            asked.set()
+            assert release.wait(30)
+        honest(peer, request)
+
+    daemon.handler = first_waits
+    prologue = f"import sys; sys.path[:0] = [{str(CLIENT)!r}, {str(CORE)!r}]\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", prologue + FORK_LOCKED, str(daemon.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert asked.wait(30)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline().strip() == daemon.handed_out.hex()
+        release.set()
+        assert process.stdout.readline().strip() == "parent was answered"
+    assert process.returncode == 0
+
+
+FORK_ASYNC_LOOP = """
+import asyncio, os, hwentropy
+client = hwentropy.AsyncClient(sys.argv[1])
+with asyncio.Runner() as runner:
+    print(runner.run(client.read(8)).hex(), flush=True)
+    pid = os.fork()
+    if not pid:
+        print(asyncio.run(client.read(8)).hex(), flush=True)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    print(runner.run(client.read(8)).hex(), flush=True)
+"""
+
+
+def test_a_forked_child_leaves_the_parents_loop_alone(daemon: FakeDaemon) -> None:
+    """After a child used the asyncio client, the parent's connection still works."""
+    lines = run_script(FORK_ASYNC_LOOP, str(daemon.path)).split()
+    assert lines == [piece.hex() for piece in pieces(daemon, 8)]
+    assert [number for number, _ in daemon.requests] == [1, 2, 1]
+
+
+def test_a_signal_that_raises_leaves_no_half_read_connection(daemon: FakeDaemon) -> None:
+    """Ctrl-C in the middle of a reply: zeros in the buffer, and a new connection after."""
+    script = """
+import signal, os, hwentropy
+def handler(number, frame): raise KeyboardInterrupt
+signal.signal(signal.SIGUSR1, handler)
+client = hwentropy.Client(sys.argv[1])
+buffer = bytearray(b"x" * 5000)
+print(os.getpid(), flush=True)
+try:
+    client.read_into(buffer)
+except KeyboardInterrupt:
+    print(any(buffer), flush=True)
+print(client.read(8).hex(), flush=True)
+"""
+    half = threading.Event()
+
+    def first_half(peer: Any, request: Any) -> None:
+        if len(daemon.requests) == 1:
+            peer.send(peer.reply(request)[:2500])
+            half.set()
+        else:
+            honest(peer, request)
+
+    daemon.handler = first_half
+    prologue = f"import sys; sys.path[:0] = [{str(CLIENT)!r}, {str(CORE)!r}]\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", prologue + script, str(daemon.path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert half.wait(30)
+        wait_until_asleep(pid)
+        process.send_signal(signal.SIGUSR1)
+        assert process.stdout.readline().strip() == "False"
+        assert process.stdout.readline().strip() == daemon.handed_out[-8:].hex()
+    assert [number for number, _ in daemon.requests] == [1, 2]
+
+
+def wait_until_asleep(pid: int) -> None:
+    """Until the process waits in a system call."""
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+        assert time.monotonic() < deadline
+
+
+def test_a_large_read_needs_no_second_copy(daemon: FakeDaemon) -> None:
+    """`read` hands out the very memory the kernel filled: its peak is one buffer."""
+    import tracemalloc  # noqa: PLC0415 - it slows down whatever is imported after it
+
+    size = 8 * MAX_READ
+
+    def constant(peer: Any, request: Any) -> None:
+        peer.send(reply[:2] + request.tag.to_bytes(2, "big") + reply[4:])
+
+    reply = bytes([0, 0, 0, 0]) + MAX_READ.to_bytes(4, "big") + bytes(MAX_READ)
+    daemon.handler = constant
+    with Client(daemon.path) as client:
+        client.read(MAX_READ)
+        tracemalloc.start()
+        try:
+            client.read(size)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    # The fake daemon, in this process, builds each 1 MiB reply twice over.
+    assert peak < size + 4 * MAX_READ
