@@ -9,12 +9,14 @@ bounded by one receive of requests, whatever the client does.
 
 import json
 import socket
+from collections import deque
 from enum import Enum, auto
 from importlib.metadata import version
 from typing import Final, Protocol
 
+from hwentropy_core.drbg import Keystream
 from hwentropy_core.limits import MAX_READ, SMALL_BYTES
-from hwentropy_core.memory import ZEROS, wipe
+from hwentropy_core.memory import wipe
 from hwentropy_core.page import PageReader, ServiceState
 from hwentropy_core.wire import (
     HEADER,
@@ -79,14 +81,26 @@ class Buffers:
         self.outbox = memoryview(bytearray(HEADER.size + CHUNK_BYTES))
 
 
+class _Reply:
+    """What is still to be sent of one reply."""
+
+    __slots__ = ("fixed", "remaining")
+
+    def __init__(self, fixed: bytes, remaining: int = 0) -> None:
+        self.fixed = fixed
+        """The header, or all of a reply that holds no random bytes."""
+        self.remaining = remaining
+        """Random bytes after it."""
+
+
 class Connection:
     """State of one connection between two turns of service."""
 
     __slots__ = (
+        "_closing",
         "_generator",
-        "_header",
         "_reader",
-        "_remaining",
+        "_replies",
         "_request",
         "fresh",
         "id",
@@ -106,9 +120,9 @@ class Connection:
         self._generator = generator
         self.stream = stream
         self._reader = RequestReader()
-        self._header = b""
-        self._remaining = 0
+        self._replies: deque[_Reply] = deque()
         self._request: Request | None = None
+        self._closing = False
 
     def serve(self, buffers: Buffers, crowd: Crowd) -> Wait:
         """Serve until it has to wait; raises nothing that a peer can cause.
@@ -130,7 +144,8 @@ class Connection:
             return Wait.SEED
         if state is ServiceState.FAILED:
             return Wait.END
-        self._remaining = MAX_READ
+        if not self._replies:
+            self._replies.append(_Reply(b"", MAX_READ))
         return Wait.TURN if self._send(buffers) else Wait.ROOM
 
     def _serve_requests(self, buffers: Buffers, crowd: Crowd) -> Wait:
@@ -141,13 +156,16 @@ class Connection:
         words = generator.words
         reader = self._reader
         header_size = HEADER.size
+        small = outbox[:0]
         while True:
             if (wait := self._answer_held(buffers, crowd)) is not None:
                 return wait
             try:
                 received = receive_into(inbox, 0, 0 if crowd.idle else socket.MSG_DONTWAIT)
-                # The common case by itself: one small READ of a healthy daemon.
-                # It does what the general path does, in half the calls.
+                # The common case by itself: one small READ of a healthy daemon.  It
+                # does what the general path does, in half the calls, and goes back to
+                # `recv` at once: while it works on after `send`, the woken client
+                # looks to the scheduler as if it needed another CPU.
                 while received == header_size and not len(reader):
                     op, flags, tag, length = HEADER.unpack_from(inbox)
                     if (
@@ -159,75 +177,82 @@ class Connection:
                         break
                     size = header_size + length
                     HEADER.pack_into(outbox, 0, 0, 0, tag, length)
-                    payload = outbox[header_size:size]
-                    generator.read_into(payload)
+                    generator.read_into(outbox[header_size:size])
                     self.requests += 1
+                    small = outbox[: max(size, len(small))]
                     sent = send(outbox[:size])
-                    payload[:] = ZEROS[:length]
                     if sent < size:
-                        self._note_sent(bytes(outbox[:header_size]), sent, size)
+                        self._replies.append(_Reply(bytes(outbox[:header_size]), length))
+                        self._advance(sent)
                         return Wait.ROOM
                     if not crowd.idle:
                         return Wait.INPUT
                     received = receive_into(inbox)
             except BlockingIOError:
                 return Wait.INPUT
+            finally:
+                # The last reply is overwritten by the next one, or here: before the
+                # connection is put back, so LINGER seconds after it at the latest.
+                wipe(small)
             if not received:
                 return Wait.END
             reader.feed(inbox[:received])
 
     def _answer_held(self, buffers: Buffers, crowd: Crowd) -> Wait | None:
-        """Finish the reply under way and answer the requests that are complete."""
+        """Finish the replies under way and answer the requests that are complete."""
         while True:
-            if self._header or self._remaining:
-                if not self._send(buffers):
-                    return Wait.ROOM
-                if not crowd.idle:
-                    return Wait.TURN
+            wait = self._collect()
+            if not self._replies:
+                return wait
+            if not self._send(buffers):
+                return Wait.ROOM
+            if self._closing:
+                return Wait.END
+            if not crowd.idle:
+                return Wait.TURN
+
+    def _collect(self) -> Wait | None:
+        """Turn requests into replies, up to a chunk; or say what the next one waits for."""
+        planned = sum(HEADER.size + reply.remaining for reply in self._replies)
+        while planned < CHUNK_BYTES and not self._closing:
             request = self._request or self._reader.next()
             if request is None:
                 return None
             if isinstance(request, Refusal):
-                self.requests += 1
-                self._header = encode_reply(request.status, request.tag)
-                if request.closes:
-                    self._send(buffers)
-                    return Wait.END
-                continue
-            if (wait := self._begin(request)) is not None:
-                self._request = request
-                return wait
-            self._request = None
+                reply = _Reply(encode_reply(request.status, request.tag))
+                self._closing = request.closes
+            else:
+                begun = self._begin(request)
+                if isinstance(begun, Wait):
+                    self._request = request
+                    return begun
+                reply = begun
+                self._request = None
+            self._replies.append(reply)
             self.requests += 1
+            planned += HEADER.size + reply.remaining
+        return None
 
-    def _begin(self, request: Request) -> Wait | None:
-        """Set the reply up; or say what the request has to wait for."""
+    def _begin(self, request: Request) -> _Reply | Wait:
+        """The reply to a request, or what the request has to wait for."""
         state = self._generator.state
         if request.op is Op.INFO:
-            self._header = self._info(request, state)
-            return None
-        flags = 0
-        status = Status.OK
+            return _Reply(self._info(request, state))
         if state is ServiceState.FAILED:
-            status = Status.FAILED_CLOSED
-        elif state is ServiceState.STARTING:
+            return _Reply(encode_reply(Status.FAILED_CLOSED, request.tag))
+        if state is ServiceState.STARTING:
             if not request.flags & RequestFlag.DONT_BLOCK:
                 return Wait.SEED
-            status = Status.NOT_SEEDED
-        elif request.flags & RequestFlag.PREDICTION_RESISTANCE:
+            return _Reply(encode_reply(Status.NOT_SEEDED, request.tag))
+        if request.flags & RequestFlag.PREDICTION_RESISTANCE:
             if self.fresh is None:
                 return Wait.FRESH
-            if not self.fresh:
-                status = Status.FAILED_CLOSED
-            self.fresh = None
-        if state is ServiceState.DEGRADED:
-            flags = ReplyFlag.DEGRADED
-        if status is Status.OK:
-            self._remaining = request.length
-            self._header = encode_reply(status, request.tag, request.length, flags)
-        else:
-            self._header = encode_reply(status, request.tag)
-        return None
+            met, self.fresh = self.fresh, None
+            if not met:
+                return _Reply(encode_reply(Status.FAILED_CLOSED, request.tag))
+        flags = ReplyFlag.DEGRADED if state is ServiceState.DEGRADED else ReplyFlag(0)
+        header = encode_reply(Status.OK, request.tag, request.length, flags)
+        return _Reply(header, request.length)
 
     def _info(self, request: Request, state: ServiceState) -> bytes:
         payload = json.dumps(
@@ -242,38 +267,50 @@ class Connection:
         return encode_reply(Status.OK, request.tag, len(payload)) + payload
 
     def _send(self, buffers: Buffers) -> bool:
-        """Send header and `_remaining` bytes; False when the client does not take them."""
-        outbox = buffers.outbox
-        used = 0
-        stream = None
+        """Send the replies under way; False when the client does not take them."""
+        used = buffers.outbox[:0]
+        stream: Keystream | None = None
         try:
-            while self._header or self._remaining:
-                start = len(self._header)
-                if start > HEADER.size:
-                    sent = self.sock.send(self._header)
-                    self._header = self._header[sent:]
-                    continue
-                outbox[:start] = self._header
-                payload = outbox[start : start + min(self._remaining, CHUNK_BYTES)]
-                if stream is None and self._remaining > SMALL_BYTES:
-                    stream = self._generator.keystream(self._remaining)
-                if stream is not None:
-                    stream.fill(payload)
-                elif payload:
-                    self._generator.read_into(payload)
-                size = start + len(payload)
-                used = max(used, size)
-                sent = self.sock.send(outbox[:size])
-                self._note_sent(self._header, sent, start + self._remaining)
+            while self._replies:
+                total = sum(reply.remaining for reply in self._replies)
+                if stream is None and total > SMALL_BYTES:
+                    stream = self._generator.keystream(total)
+                size = self._fill(buffers.outbox, stream)
+                used = buffers.outbox[: max(size, len(used))]
+                sent = self.sock.send(buffers.outbox[:size])
+                self._advance(sent)
                 if sent < size:
                     return False
         except BlockingIOError:
             return False
         finally:
-            wipe(outbox[:used])
+            wipe(used)
         return True
 
-    def _note_sent(self, header: bytes, sent: int, size: int) -> None:
-        """Note what is still to be sent of `size` bytes that begin with `header`."""
-        self._header = header[sent:]
-        self._remaining = size - max(sent, len(header))
+    def _fill(self, outbox: memoryview, stream: Keystream | None) -> int:
+        """Lay the replies out one behind the other as far as they fit; returns the size."""
+        at = 0
+        draw = self._generator.read_into if stream is None else stream.fill
+        for reply in self._replies:
+            start = at + len(reply.fixed)
+            if start > len(outbox):
+                break
+            outbox[at:start] = reply.fixed
+            at = min(start + reply.remaining, len(outbox))
+            if at > start:
+                draw(outbox[start:at])
+            if at == len(outbox):
+                break
+        return at
+
+    def _advance(self, sent: int) -> None:
+        """Note that so many bytes of the replies are on their way."""
+        while sent:
+            reply = self._replies[0]
+            fixed = min(sent, len(reply.fixed))
+            reply.fixed = reply.fixed[fixed:]
+            drawn = min(sent - fixed, reply.remaining)
+            reply.remaining -= drawn
+            sent -= fixed + drawn
+            if not reply.fixed and not reply.remaining:
+                self._replies.popleft()
