@@ -1,0 +1,61 @@
+# Each target installs what it needs first (tools/prepare); a second run finds it
+# there and takes seconds.  `make help` lists the targets and the variables.
+
+VENV ?= .venv
+export VENV PYTHON
+
+BIN := $(VENV)/bin
+# SWTPM=0 and SWTPM= both mean "no".
+WITH_SWTPM := $(filter-out 0 no,$(SWTPM))
+
+.PHONY: help run test test-unit test-system check format bench
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run          run the daemon in the foreground; Ctrl-C stops it"
+	@echo "                  SWTPM=1 adds a software TPM, CONFIG=FILE, RUNTIME_DIR=DIR"
+	@echo "make test         the whole test suite; what needs root skips without it"
+	@echo "make test-unit    all but the system tests; TESTS='tests/core -k drbg' narrows it"
+	@echo "make test-system  the system tests only (root, a container)"
+	@echo "make check        ruff, mypy and pyright (strict), import-linter"
+	@echo "make format       let ruff format the code"
+	@echo "make bench        measure speed against the kernel and a bare echo server"
+	@echo "everywhere        PYTHON=python3.13 VENV=.venv313 (CPython 3.11 to 3.13)"
+
+run:
+	@tools/prepare run $(if $(WITH_SWTPM),swtpm)
+	@exec $(BIN)/python tools/run.py $(if $(WITH_SWTPM),--swtpm) \
+	  $(if $(CONFIG),--config "$(CONFIG)") $(if $(RUNTIME_DIR),--runtime-dir "$(RUNTIME_DIR)")
+
+# The system tests run even where a unit test failed, so that one run shows all.
+test:
+	@tools/prepare test
+	@status=0; \
+	$(BIN)/python -m pytest -q -m "not system" -n auto || status=$$?; \
+	$(BIN)/python -m pytest -q -m system tests/system || status=$$?; \
+	exit $$status
+
+test-unit:
+	@tools/prepare test
+	@$(BIN)/python -m pytest -q -m "not system" -n auto $(TESTS)
+
+test-system:
+	@tools/prepare test
+	@$(BIN)/python -m pytest -q -m system $(or $(TESTS),tests/system)
+
+check:
+	@tools/prepare check
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	PYTHONPATH=core:sources:daemon:client $(BIN)/lint-imports
+
+format:
+	@tools/prepare check
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench:
+	@tools/prepare run
+	@$(BIN)/python bench/run.py $(BENCH)

@@ -1,0 +1,78 @@
+"""The unit files, as systemd's own checkers see them; nothing is started."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+SYSTEMD: Final = Path(__file__).parents[2] / "systemd"
+
+#: The most exposure allowed, in tenths, as `systemd-analyze security` rates it.
+EXPOSURE: Final = 15
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None,
+    reason="no systemd-analyze on this machine (make test installs it)",
+)
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> Path:
+    """The units in a directory of their own, with a program that exists."""
+    for unit in SYSTEMD.glob("hwentropyd*"):
+        text = unit.read_text()
+        assert unit.suffix != ".service" or "ExecStart=/usr/bin/hwentropyd\n" in text
+        (tmp_path / unit.name).write_text(text.replace("/usr/bin/hwentropyd", "/usr/bin/true"))
+    return tmp_path
+
+
+def analyze(units: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run systemd-analyze on the units."""
+    return subprocess.run(
+        ["systemd-analyze", *arguments],
+        cwd=units,
+        env={"PATH": "/usr/bin:/bin", "SYSTEMD_UNIT_PATH": f"{units}:"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+VERIFY: Final = ("verify", "--recursive-errors=no", "--man=no")
+NAMES: Final = ("hwentropyd.service", "hwentropyd.socket", "hwentropyd-control.socket")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_verify_has_nothing_to_say(units: Path, name: str) -> None:
+    """Every key of every unit is known to systemd and has a value it accepts."""
+    done = analyze(units, *VERIFY, f"./{name}")
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_verify_would_notice_a_wrong_key(units: Path) -> None:
+    """The check above can fail: a misspelt key is an error to it."""
+    service = units / "hwentropyd.service"
+    service.write_text(service.read_text().replace("NoNewPrivileges=", "NoNewPrivilege="))
+    done = analyze(units, *VERIFY, "./hwentropyd.service")
+    assert done.returncode != 0
+    assert "NoNewPrivilege" in done.stderr
+
+
+def test_exposure_is_at_most_one_and_a_half(units: Path) -> None:
+    """systemd rates the sandbox at 1.5 of 10 or better."""
+    done = analyze(
+        units, "security", "--offline=true", f"--threshold={EXPOSURE}", "./hwentropyd.service"
+    )
+    assert done.returncode == 0, done.stdout.splitlines()[-1:]
+    assert re.search(r"Overall exposure level for hwentropyd.service: \d\.\d", done.stdout)
+
+
+def test_all_units_come_together() -> None:
+    """Enabling any unit enables every socket, so that no interface is forgotten."""
+    sockets = {name for name in NAMES if name.endswith(".socket")}
+    for name in NAMES:
+        also = re.findall(r"^Also=(.*)$", (SYSTEMD / name).read_text(), re.MULTILINE)
+        assert set(" ".join(also).split()) | {name} >= sockets, name
