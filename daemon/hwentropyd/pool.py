@@ -57,7 +57,7 @@ class Seed:
 
     materials: list[Material]
     credited: dict[str, float]
-    """Bits by source: what the source was credited with in this seed."""
+    """Bits by source: its share of its group's credit in this seed."""
     groups: frozenset[str]
     """Groups with any credit."""
 
@@ -90,21 +90,21 @@ class Pool:
 
     def group_credits(self, since: float | None = None) -> dict[str, float]:
         """Credited bits by group, of contributions started at `since` or later."""
-        return {group: bits for group, (bits, _) in self._best(since).items()}
+        credits_: dict[str, float] = {}
+        for (group, _), bits in self._sums(since).items():
+            if bits > credits_.get(group, 0.0):
+                credits_[group] = bits
+        return credits_
 
-    def _best(self, since: float | None = None) -> dict[str, tuple[float, str]]:
-        """By group: the credit, and the source that has it."""
+    def _sums(self, since: float | None = None) -> dict[tuple[str, str], float]:
+        """Bits by group and source."""
         sums: dict[tuple[str, str], float] = {}
         for source, contributions in self._sources.items():
             for one in contributions:
                 if since is None or one.started >= since:
                     key = (one.group, source)
                     sums[key] = sums.get(key, 0.0) + one.bits
-        best: dict[str, tuple[float, str]] = {}
-        for (group, source), bits in sums.items():
-            if bits > best.get(group, (0.0, ""))[0]:
-                best[group] = (bits, source)
-        return best
+        return sums
 
     def sufficient(self, since: float | None = None) -> bool:
         """Whether the policy is met, by contributions started at `since` or later."""
@@ -114,14 +114,17 @@ class Pool:
 
     def take(self) -> Seed:
         """Empty the pool into one seed."""
-        best = self._best()
+        groups = self.group_credits()
+        sums = self._sums()
         credited = dict.fromkeys(self._sources, 0.0)
-        for bits, source in best.values():
-            credited[source] += bits
+        for (group, source), bits in sums.items():
+            if bits:
+                everybody = sum(other for (one, _), other in sums.items() if one == group)
+                credited[source] += groups[group] * bits / everybody
         materials: list[Material] = [
             (f"source {source}".encode(), one.data)
             for source, contributions in sorted(self._sources.items())
             for one in contributions
         ]
         self._sources.clear()
-        return Seed(materials, credited, frozenset(best))
+        return Seed(materials, credited, frozenset(groups))
