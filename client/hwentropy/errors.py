@@ -6,7 +6,7 @@
     ├── NotPermitted               this user may not ask, or may not open the socket
     ├── NotSeeded                  nothing credited yet, and the caller would not wait
     ├── OverQuota                  this user has had its share for now
-    ├── FailedClosed               no healthy source is left: no bytes rather than bad ones
+    ├── FailedClosed               no source can be trusted: no bytes rather than bad ones
     ├── RequestRefused             the daemon calls the request too long or malformed
     ├── Timeout                    the client's own timeout; also a TimeoutError
     └── ControlError               an error reply on the control socket, by its name
@@ -52,7 +52,7 @@ class OverQuota(HwentropyError):  # noqa: N818 - the name of the protocol's stat
 
 
 class FailedClosed(HwentropyError):  # noqa: N818 - the name of the protocol's status
-    """Status 5: the daemon hands out nothing until a healthy source is back."""
+    """Status 5: no source can be trusted now, or none gave what prediction resistance needs."""
 
 
 class RequestRefused(HwentropyError):  # noqa: N818 - its fellows' form
@@ -94,7 +94,7 @@ _REFUSALS: dict[Status, tuple[type[HwentropyError], str]] = {
     ),
     Status.FAILED_CLOSED: (
         FailedClosed,
-        "the daemon at {path} lost its last healthy source and stops; see `hwentropy sources`",
+        "the daemon at {path} has no source to trust for this now; see `hwentropy sources`",
     ),
     Status.BAD_REQUEST: (
         RequestRefused,

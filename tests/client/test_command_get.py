@@ -166,7 +166,7 @@ def test_output_to_nowhere_is_a_sentence(
     ("status", "words"),
     [
         (Status.NOT_SEEDED, "not seeded yet"),
-        (Status.FAILED_CLOSED, "last healthy source"),
+        (Status.FAILED_CLOSED, "no source to trust"),
         (Status.OVER_QUOTA, "over its quota"),
     ],
 )

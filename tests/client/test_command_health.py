@@ -4,7 +4,6 @@ import io
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -288,7 +287,7 @@ def test_a_quick_command_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert display._timer is not None
     display._timer.join(30)
     assert terminal.getvalue() == ""
-    assert threading.active_count() == 1
+    assert not display._timer.is_alive()
 
 
 def test_a_pipe_never_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,83 @@
+"""The examples in docs/client.md and docs/commands.md, run against a real daemon."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hwentropy
+from hwentropy.command.cli import cli
+
+ROOT = Path(__file__).parents[2]
+CLIENT = (ROOT / "docs" / "client.md").read_text()
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+
+PYTHON = re.findall(r"^```python\n(.*?)^```", CLIENT, re.MULTILINE | re.DOTALL)
+SHELL = [
+    line[2:]
+    for block in re.findall(r"^```console\n(.*?)^```", COMMANDS, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+def environment(real_daemon: Any, tmp_path: Path) -> dict[str, str]:
+    """What an example needs: the daemon, the packages, and a `hwentropy` on PATH."""
+    script = tmp_path / "bin" / "hwentropy"
+    script.parent.mkdir()
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} -m hwentropy "$@"\n')
+    script.chmod(0o755)
+    return os.environ | {
+        "HWENTROPY_RUNTIME_DIR": str(real_daemon.directory),
+        "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
+        "PATH": f"{script.parent}:{os.environ['PATH']}",
+    }
+
+
+@pytest.mark.parametrize("example", PYTHON)
+def test_python_examples_run(example: str, real_daemon: Any, tmp_path: Path) -> None:
+    """Each block runs by itself, with warnings as errors and nothing on standard error."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", example],
+        env=environment(real_daemon, tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("example", SHELL)
+def test_shell_examples_run(example: str, real_daemon: Any, tmp_path: Path) -> None:
+    """Each command ends with 0 and says something, or leaves a file."""
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", example],
+        env=environment(real_daemon, tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    files = [path for path in tmp_path.iterdir() if path.is_file() and path.stat().st_size]
+    assert done.stdout or files
+
+
+def test_every_command_and_option_is_documented() -> None:
+    """docs/commands.md names all of them."""
+    for name, command in cli.commands.items():
+        assert f"hwentropy {name}" in COMMANDS
+        for parameter in command.params:
+            for option in parameter.opts:
+                assert not option.startswith("--") or option in COMMANDS
+
+
+def test_every_exception_is_documented() -> None:
+    """docs/client.md names everything the package exports."""
+    for name in hwentropy.__all__:
+        assert re.search(rf"\b{name}\b", CLIENT), name
