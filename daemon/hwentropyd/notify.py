@@ -4,12 +4,15 @@ sd_notify(3): one datagram of KEY=VALUE lines to $NOTIFY_SOCKET.
 sd_listen_fds(3): descriptors from 3 on, LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES.
 """
 
+import logging
 import os
 import socket
 from collections.abc import MutableMapping
 from typing import Final
 
 _FIRST_FD: Final = 3
+
+log = logging.getLogger(__name__)
 
 
 class Notifier:
@@ -29,9 +32,13 @@ class Notifier:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
         text = "\n".join(f"{name}={value}" for name, value in fields.items())
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.connect(address)
-            sock.send(text.encode())
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            try:
+                sock.sendto(text.encode(), address)
+            except OSError as error:
+                # A manager that is busy or restarts hears the next one.
+                log.warning("the service manager was not told: %s", error.strerror)
 
 
 def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@ run in their lanes' threads and come in through `call_soon_threadsafe`.
 """
 
 import asyncio
+import bisect
 import contextlib
 import errno
 import logging
@@ -110,13 +111,17 @@ class Supervisor:
             if listener.name != "control":
                 self._watch(listener.sock, stream=listener.name == "stream")
         await self.workers.start()
+        stopping = self._loop.create_task(self._stop.wait())
         ticking = self._loop.create_task(self._tick_for_ever())
         greeting = self._loop.create_task(self._greet(on_settled))
         try:
-            await self._stop.wait()
+            await asyncio.wait((stopping, ticking), return_when=asyncio.FIRST_COMPLETED)
+            if ticking.done():
+                # It only ends by a bug; without it no deadline and no limit holds.
+                ticking.result()
         finally:
             self._notifier.send(STOPPING="1")
-            for task in (ticking, greeting):
+            for task in (stopping, ticking, greeting):
                 task.cancel()
             await self._end()
 
@@ -136,12 +141,11 @@ class Supervisor:
             async with asyncio.timeout(self.config.server.prediction_resistance_seconds):
                 return await wish.future
         except TimeoutError:
+            with contextlib.suppress(ValueError):
+                self._wishes.remove(wish)
             raise NotEnoughEntropyError(
                 "the healthy sources did not give a fresh seed in time; see `hwentropy sources`"
             ) from None
-        finally:
-            with contextlib.suppress(ValueError):
-                self._wishes.remove(wish)
 
     async def test_source(self, name: str) -> TestResult:
         """Run a source's on-demand health test; raises UnknownSourceError."""
@@ -206,7 +210,11 @@ class Supervisor:
         """Reseed if it is due or wished for and the pool suffices; then judge the state."""
         now = time.monotonic()
         healthy = self._healthy_groups()
-        met = [wish for wish in self._wishes if self._pool.sufficient(wish.since)]
+        # The later a wish the less there is for it, and they stand in order of time.
+        unmet = bisect.bisect_left(
+            self._wishes, 1, key=lambda wish: not self._pool.sufficient(wish.since)
+        )
+        met = self._wishes[:unmet]
         due = self.service.reseed_due(now, healthy & self._pool.group_credits().keys())
         if met or (due and self._pool.sufficient()):
             self._reseed(now, met)
@@ -233,10 +241,10 @@ class Supervisor:
             log.info("%s (generation %d)", self.service.state.label, generation)
         if first:
             self._seeded.set()
+        self._wishes = self._wishes[len(met) :]
         for wish in met:
             if not wish.future.done():
                 wish.future.set_result(generation)
-        self._wishes = [wish for wish in self._wishes if wish not in met]
         if self._wishes:
             self._demand()
 
