@@ -18,6 +18,7 @@ from hwentropy_core.errors import HwentropyError
 from hwentropy_sources import registry
 from hwentropy_sources.contract import SourceConfig
 
+from . import config_words
 from .pool import Policy
 
 #: Read when no --config is given, if it is there.
@@ -72,7 +73,8 @@ class Config(msgspec.Struct, frozen=True):
 
 
 _TABLES: Final = {"pool": PoolConfig, "server": ServerConfig}
-_Origins = dict[tuple[str, ...], Path]
+_Path = tuple[str, ...]
+_Origins = dict[_Path, Path]
 
 
 def load(file: Path | None = None) -> Config:
@@ -80,11 +82,9 @@ def load(file: Path | None = None) -> Config:
 
     Raises ConfigError.  `None` means DEFAULT_FILE if it is there.
     """
-    if file is not None and not file.is_file():
-        raise ConfigError(f"{file}: no such configuration file; name one with --config")
     base = file or DEFAULT_FILE
-    files = [base] if base.is_file() else []
-    files += sorted(base.with_name(base.name + ".d").glob("*.toml"))
+    files = [base] if file is not None or _is_there(base) else []
+    files += _drop_ins(base.with_name(base.name + ".d"))
     merged: dict[str, Any] = {}
     origins: _Origins = {}
     for one in files:
@@ -92,13 +92,44 @@ def load(file: Path | None = None) -> Config:
     return _build(merged, origins, files)
 
 
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError as error:
+        # A file that cannot be looked at is not one that is not there.
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _drop_ins(directory: Path) -> list[Path]:
+    """The files of a drop-in directory, by name; none when there is no directory."""
+    try:
+        # Not `glob`: it takes a directory that it may not read for an empty one.
+        entries = [one for one in directory.iterdir() if one.suffix == ".toml"]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be read ({error.strerror})") from None
+    # An editor's lock and swap files are hidden ones.
+    return sorted(one for one in entries if not one.name.startswith("."))
+
+
 def _parse(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{file}: no such configuration file; name one with --config"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{file}: not UTF-8 at byte {error.start}; TOML files are UTF-8"
+        ) from None
+    except ValueError as error:  # TOMLDecodeError, and a number of too many digits
         raise ConfigError(f"{file}: not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: not TOML: nested too deeply") from None
 
 
 def _merge(
@@ -106,7 +137,7 @@ def _merge(
     table: Mapping[str, Any],
     file: Path,
     origins: _Origins,
-    path: tuple[str, ...],
+    path: _Path,
 ) -> None:
     for key, value in table.items():
         here = (*path, key)
@@ -147,43 +178,70 @@ def _sources(tables: Mapping[str, Any], origins: _Origins) -> Iterable[SourceSet
         path = ("sources", name)
         if not isinstance(table, dict):
             raise _error(path, origins, f"must be a table: [sources.{name}]")
-        kind = table.get("kind") or name
+        kind = table.get("kind", "") or name
         if not isinstance(kind, str):
-            raise _error((*path, "kind"), origins, "must be a string")
-        if table.get("enabled") is False and name not in defaults:
-            continue
+            raise _wrong(SourceConfig, (*path, "kind"), kind, origins)
+        off = table.get("enabled") is False
+        if off and kind not in registry.BUILT_IN:
+            continue  # its package is not to run
+        at = (*path, "kind") if table.get("kind") else path
         try:
             cls = registry.source_class(kind)
         except HwentropyError as error:
-            at = (*path, "kind") if "kind" in table else path
             raise _error(at, origins, str(error)) from None
+        if off:
+            _check_keys(table, cls.Config, path, origins)
+            continue
         config = _convert(table, cls.Config, path, origins)
-        if config.enabled:
-            yield SourceSetup(name, kind, config)
+        try:
+            # Touches no device; says whether the keys can go together.
+            registry.make_source(kind, config)
+        except HwentropyError as error:
+            raise _error(path, origins, str(error)) from None
+        yield SourceSetup(name, kind, config)
 
 
-def _convert(table: Any, struct: type[Any], path: tuple[str, ...], origins: _Origins) -> Any:
-    fields = [field.encode_name for field in msgspec.structs.fields(struct)]
+def _check_keys(table: Any, struct: type[Any], path: _Path, origins: _Origins) -> None:
+    """Each key by itself, so that the error is of that key."""
     if not isinstance(table, dict):
         raise _error(path, origins, f"must be a table: [{'.'.join(path)}]")
-    for key in table:
+    fields = [field.encode_name for field in msgspec.structs.fields(struct)]
+    required = {f.encode_name for f in msgspec.structs.fields(struct) if f.required}
+    for key, value in table.items():
         if key not in fields:
             raise _error((*path, key), origins, f"unknown key; allowed are {_listed(fields)}")
-    # One key at a time, so that the error is of that key.
-    for key, value in table.items():
+        others = {one: table[one] for one in required & table.keys()}
         try:
-            msgspec.convert({key: value}, struct)
+            msgspec.convert({**others, key: value}, struct)
         except msgspec.ValidationError as error:
-            what = str(error).split(" - at ", maxsplit=1)[0]
-            if "missing required field" not in what:
-                raise _error((*path, key), origins, what) from None
+            if any(f"`$.{key}{end}" in str(error) for end in "`.["):
+                raise _wrong(struct, (*path, key), value, origins) from None
+
+
+def _convert(table: Any, struct: type[Any], path: _Path, origins: _Origins) -> Any:
+    _check_keys(table, struct, path, origins)
+    missing = [
+        field.encode_name
+        for field in msgspec.structs.fields(struct)
+        if field.required and field.encode_name not in table
+    ]
+    if missing:
+        key = missing[0]
+        words = config_words.allowed(struct, key)
+        raise _error((*path, key), origins, f"has to be set: {words}")
     try:
         return msgspec.convert(table, struct)
     except msgspec.ValidationError as error:
-        raise _error(path, origins, str(error).split(" - at ", maxsplit=1)[0]) from None
+        # What a plug-in's structure checks over all of its keys.
+        raise _error(path, origins, str(error)) from None
 
 
-def _error(path: tuple[str, ...], origins: _Origins, what: str) -> ConfigError:
+def _wrong(struct: type[Any], path: _Path, value: object, origins: _Origins) -> ConfigError:
+    words = config_words.allowed(struct, path[-1])
+    return _error(path, origins, f"must be {words}, not {config_words.shown(value)}")
+
+
+def _error(path: _Path, origins: _Origins, what: str) -> ConfigError:
     file = origins.get(path) or origins.get(path[:-1])
     return ConfigError(f"{file or 'built-in defaults'}: {'.'.join(path)}: {what}")
 

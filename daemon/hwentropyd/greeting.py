@@ -53,7 +53,7 @@ def _next_step(directory: Path) -> str:
     command = Path(sys.argv[0]).with_name("hwentropy")
     try:
         shown = command.resolve().relative_to(Path.cwd())
-    except ValueError:
+    except (ValueError, OSError):  # elsewhere, or the working directory is gone
         shown = command
     program = str(shown) if command.exists() else "hwentropy"
     prefix = (

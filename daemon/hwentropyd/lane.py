@@ -92,6 +92,7 @@ class Lane:
         self._overran = False
         self._tests: list[Callable[[TestResult], None]] = []
         self._running_tests: list[Callable[[TestResult], None]] = []
+        self._told = (self.monitor.state, self.monitor.reason)
         self._thread = threading.Thread(target=self._run, name=f"lane-{name}", daemon=True)
 
     def start(self) -> None:
@@ -138,10 +139,9 @@ class Lane:
             tests = [*self._running_tests, *self._tests]
             self._running_tests.clear()
             self._tests.clear()
-        log.warning("source %s failed: %s", self.name, self.monitor.reason)
         for done in tests:
             done(self._test_result(ran=True))
-        self._changed()
+        self._tell()
 
     @property
     def group(self) -> str:
@@ -191,18 +191,17 @@ class Lane:
                     break
                 self._wanted = False
                 self._running_tests, self._tests = self._tests, []
-            before = (self.monitor.state, self.monitor.reason)
             was_open = self.monitor.is_open
             try:
                 self._step()
             except _FaultNotedError:
                 self._close()
-            except Exception as error:  # noqa: BLE001  (a plug-in may raise anything)
+            except BaseException as error:  # noqa: BLE001  (a plug-in may raise anything)
                 self._note(error)
                 self._close()
             self._answer_tests(self._test_result(ran=was_open))
-            self._tell(before)
-        self._source.close()
+            self._tell()
+        self._close()
 
     def _wait_seconds(self) -> float:
         """Seconds until there is something to do; at most what a condition can wait."""
@@ -243,7 +242,7 @@ class Lane:
 
     def _open(self) -> None:
         self._timed(self._source.open)
-        description = self._described()
+        description = self._timed(self._described)
         with self._lock:
             self._description = description
             self._next_poll = 0.0
@@ -253,7 +252,8 @@ class Lane:
         """One read, its length checked; raises what the source raises, or SourceError."""
         expected = count * claim.sample_bytes
         got = self._timed(lambda: self._source.read(count, self.config.deadline))
-        data = got if isinstance(got, bytearray) else bytearray(got)
+        # By way of memoryview: a number would become that many zeros.
+        data = got if isinstance(got, bytearray) else bytearray(memoryview(got))
         if len(data) != expected:
             alarm = Alarm.SHORT if len(data) < expected else Alarm.LENGTH
             wipe(data)
@@ -296,16 +296,20 @@ class Lane:
         with self._lock:
             self._overran = False
             self._busy_since = self._monotonic()
+        late = None
         try:
-            return call()
+            late = call()
+            return late
         finally:
             with self._lock:
                 self._busy_since = None
                 overran = self._overran
             if overran:
+                if isinstance(late, bytearray):
+                    wipe(late)
                 raise _FaultNotedError
 
-    def _note(self, error: Exception) -> None:
+    def _note(self, error: BaseException) -> None:
         """Tell the monitor what a call of the source raised."""
         with self._lock:
             if isinstance(error, SourceAbsent):
@@ -321,7 +325,7 @@ class Lane:
             self._timed(self._source.close)
         except _FaultNotedError:
             log.warning("source %s took too long to close", self.name)
-        except Exception as error:  # noqa: BLE001  (a plug-in may raise anything)
+        except BaseException as error:  # noqa: BLE001  (a plug-in may raise anything)
             log.warning("source %s raised %s on close", self.name, type(error).__name__)
 
     def _described(self) -> Description:
@@ -337,10 +341,13 @@ class Lane:
             )
         return Description(config.group or description.group, claim, description.facts)
 
-    def _tell(self, before: tuple[SourceState, str]) -> None:
+    def _tell(self) -> None:
+        """Log a change of state, once, and let the supervisor know."""
         monitor = self.monitor
-        if (monitor.state, monitor.reason) == before:
-            return
+        with self._lock:
+            if self._told == (monitor.state, monitor.reason):
+                return
+            self._told = (monitor.state, monitor.reason)
         if monitor.state is SourceState.FAILED:
             log.warning("source %s failed: %s", self.name, monitor.reason)
         elif monitor.state is SourceState.SUSPECT:

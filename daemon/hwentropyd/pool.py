@@ -109,7 +109,8 @@ class Pool:
     def sufficient(self, since: float | None = None) -> bool:
         """Whether the policy is met, by contributions started at `since` or later."""
         ordered = sorted(self.group_credits(since).values())
-        spared = ordered[: len(ordered) - (self.policy.min_groups - 1)]
+        # Not below 0, where a slice would count from the other end.
+        spared = ordered[: max(0, len(ordered) - (self.policy.min_groups - 1))]
         return sum(spared) >= self.policy.min_bits
 
     def take(self) -> Seed:

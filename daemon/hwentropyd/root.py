@@ -48,8 +48,10 @@ class Root:
             # Holds no entropy: keeps two daemons apart even if all their sources lie.
             instance = f"{os.getpid()} {time.time_ns()} {time.monotonic_ns()}"
             materials.append((b"instance", instance.encode()))
-        self._drbg.reseed(materials)
-        seed.wipe()
+        try:
+            self._drbg.reseed(materials)
+        finally:
+            seed.wipe()
         generation = self.generation + 1
         before_publish(generation)
         self.page.generation = generation

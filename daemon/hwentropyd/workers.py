@@ -2,11 +2,14 @@
 
 Each worker is a fresh process (not a fork: the root key must not be in its
 memory) at the other end of a SEQPACKET socket pair.  A worker whose end closes
-is dead and is replaced; one that does not answer pings is killed.
+is dead and is replaced; one that does not answer a ping is killed.
+
+No message to a worker is lost: what the channel does not take at once waits its
+turn here.  A connection is not a message that waits: it goes to another worker,
+or is held until one has room.
 """
 
 import asyncio
-import contextlib
 import errno
 import logging
 import socket
@@ -23,10 +26,14 @@ from .root import Root
 
 log = logging.getLogger(__name__)
 
-#: Seconds without an answer to a ping after which a worker is killed: two pings
-#: missed, so that a machine that swaps or a stopped VM does not look like a hang.
-SILENT_SECONDS: Final = 15.0
+#: Seconds between two looks at whether a worker answered its last ping.
 PING_SECONDS: Final = 5.0
+
+#: Seconds that a worker may leave a ping unanswered before it is killed: three
+#: looks, so that a machine that swaps does not look like a hang.  Counted from
+#: the ping and not from the last answer: a supervisor that was itself stopped
+#: for a while has not asked, and blames nobody.
+SILENT_SECONDS: Final = 15.0
 
 #: Pause before a worker that died within a second of its start is replaced.
 RESPAWN_SECONDS: Final = 0.5
@@ -35,7 +42,7 @@ RESPAWN_SECONDS: Final = 0.5
 #: all of a stop takes less than a second.
 STOP_SECONDS: Final = 0.85
 
-#: Descriptors may wait here when a worker is slower than connections come.
+#: The channel is full: a worker is slower than messages or connections come.
 _FULL: Final = {errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS}
 
 
@@ -59,10 +66,13 @@ class Worker:
                 stdin=subprocess.DEVNULL,
             )
         ours.setblocking(False)
+        self._loop = pool.loop
+        self._queue: deque[bytes] = deque()
         self.number = number
         self.sock = ours
         self.started = now
-        self.heard = now
+        self.asked: float | None = None
+        """When the ping was sent that it has not answered yet."""
         self.ready = False
         self.connections: set[int] = set()
         self.requests = 0
@@ -73,13 +83,46 @@ class Worker:
         """Its process id."""
         return self.process.pid
 
-    def send(self, message: channel.Message, fds: list[int] | None = None) -> bool:
-        """Send a message; False when the worker cannot take it now or ever."""
+    def send(self, message: channel.Message) -> None:
+        """Send a message, in its turn if the channel is full.
+
+        The queue is bounded by the answers to its own wishes and by the seeds of
+        SILENT_SECONDS: at some hundred reseeds a second, one megabyte.
+        """
+        self._queue.append(message.encode())
+        if len(self._queue) == 1:
+            self._flush()
+
+    def hand_over(self, message: channel.Connection, fd: int) -> bool:
+        """Give it a connection; False when it cannot take it now or ever."""
+        return not self._queue and self._sent(message.encode(), [fd])
+
+    def close(self) -> None:
+        """Kill it, reap it and close the channel."""
+        self._loop.remove_reader(self.sock)
+        self._loop.remove_writer(self.sock)
+        self.sock.close()
+        self._queue.clear()
+        self.process.kill()
+        self.process.wait()
+
+    def _flush(self) -> None:
+        while self._queue and self._sent(self._queue[0], []):
+            self._queue.popleft()
+        if self._queue:
+            self._loop.add_writer(self.sock, self._flush)
+        else:
+            self._loop.remove_writer(self.sock)
+
+    def _sent(self, datagram: bytes, fds: list[int]) -> bool:
         try:
-            socket.send_fds(self.sock, [message.encode()], fds or [])
+            socket.send_fds(self.sock, [datagram], fds)
         except OSError as error:
-            if error.errno not in _FULL:
-                log.debug("worker %d: %s", self.pid, error.strerror)
+            if error.errno in _FULL:
+                return False
+            # Its end is closed: there is nobody to tell, and `_lost` comes next.
+            log.debug("worker %d: %s", self.pid, error.strerror)
+            self._queue.clear()
             return False
         return True
 
@@ -112,17 +155,20 @@ class WorkerPool:
         self._max_connections = max_connections
         self._drawn = drawn
         self._want_fresh = want_fresh
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._serial = 0
         self._next_connection = 0
         self._stopping = False
         self._all_ready = asyncio.Event()
         self._held: deque[tuple[socket.socket, bool]] = deque()
 
-    async def start(self) -> None:
-        """Start the workers and return when all of them serve."""
+    def start(self) -> None:
+        """Start the workers."""
         for _ in range(self._count):
             self._spawn()
+
+    async def ready(self) -> None:
+        """Return once all of them serve."""
         await self._all_ready.wait()
 
     @property
@@ -138,7 +184,7 @@ class WorkerPool:
         if self._held or not self._hand_over(client, stream=stream):
             self._held.append((client, stream))
             if len(self._held) == 1:
-                self._loop.call_later(0.005, self._retry_held)
+                self.loop.call_later(0.005, self._retry_held)
 
     def send_seeds(self, generation: int) -> None:
         """Send every worker its seed of this generation."""
@@ -151,13 +197,14 @@ class WorkerPool:
             worker.send(channel.Wake())
 
     def tick(self, now: float) -> None:
-        """Ping every worker; kill those that were silent too long.  Call every PING_SECONDS."""
+        """Ping every worker; kill those that are silent.  Call every PING_SECONDS."""
         for worker in self.workers:
-            if now - worker.heard > SILENT_SECONDS:
+            if worker.asked is None:
+                worker.asked = now
+                worker.send(channel.Ping())
+            elif now - worker.asked >= SILENT_SECONDS:
                 log.warning("worker %d does not answer: killed, to be replaced", worker.pid)
                 worker.process.kill()
-            else:
-                worker.send(channel.Ping())
 
     async def stop(self) -> None:
         """Let the workers answer what they have begun, then end them."""
@@ -166,41 +213,35 @@ class WorkerPool:
             client.close()
         self._held.clear()
         for worker in self.workers:
-            self._loop.remove_reader(worker.sock)
             worker.send(channel.Stop())
-        deadline = self._loop.time() + STOP_SECONDS
-        while self._loop.time() < deadline and any(
-            worker.process.poll() is None for worker in self.workers
-        ):
+        deadline = self.loop.time() + STOP_SECONDS
+        # Their messages are still read: a worker that cannot report the end of
+        # a connection gets no further.
+        while self.workers and self.loop.time() < deadline:
             await asyncio.sleep(0.01)
         for worker in self.workers:
-            worker.process.kill()
-            worker.process.wait()
-            worker.sock.close()
+            worker.close()
+        self.workers.clear()
 
     def _spawn(self) -> None:
         if self._stopping:
             return
         self._serial += 1
-        worker = Worker(self, self._serial, self._loop.time())
+        worker = Worker(self, self._serial, self.loop.time())
         self.workers.append(worker)
-        self._loop.add_reader(worker.sock, self._receive, worker)
+        self.loop.add_reader(worker.sock, self._receive, worker)
         if self.root.seeded:
             self._send_seed(worker, self.root.generation)
 
     def _send_seed(self, worker: Worker, generation: int) -> None:
         seed = self.root.child_seed(b"worker %d" % worker.number, generation)
-        sent = worker.send(channel.Seed(generation, bytes(seed)))
+        worker.send(channel.Seed(generation, bytes(seed)))
         wipe(seed)
-        if not sent and worker.process.poll() is None:
-            # It would serve from an old generation, or rather refuse to: replace it.
-            log.warning("worker %d does not take its seed: killed, to be replaced", worker.pid)
-            worker.process.kill()
 
     def _hand_over(self, client: socket.socket, *, stream: bool) -> bool:
         for worker in sorted(self.workers, key=lambda one: len(one.connections)):
             message = channel.Connection(self._next_connection, stream)
-            if worker.send(message, [client.fileno()]):
+            if worker.hand_over(message, client.fileno()):
                 worker.connections.add(self._next_connection)
                 self._next_connection += 1
                 client.close()
@@ -211,7 +252,7 @@ class WorkerPool:
         while self._held:
             client, stream = self._held[0]
             if not self._hand_over(client, stream=stream):
-                self._loop.call_later(0.005, self._retry_held)
+                self.loop.call_later(0.005, self._retry_held)
                 return
             self._held.popleft()
 
@@ -229,7 +270,6 @@ class WorkerPool:
             self._handle(worker, channel.decode(datagram))
 
     def _handle(self, worker: Worker, message: channel.Message) -> None:
-        worker.heard = self._loop.time()
         if isinstance(message, channel.Done):
             worker.connections.discard(message.id)
         elif isinstance(message, channel.WantFresh):
@@ -237,6 +277,7 @@ class WorkerPool:
         elif isinstance(message, channel.Drawn):
             self._drawn(message.count)
         elif isinstance(message, channel.Pong):
+            worker.asked = None
             worker.requests, worker.bytes = message.requests, message.bytes
             self._drawn(message.drawn)
         elif isinstance(message, channel.Ready):
@@ -245,20 +286,18 @@ class WorkerPool:
                 self._all_ready.set()
 
     def _lost(self, worker: Worker) -> None:
-        self._loop.remove_reader(worker.sock)
-        worker.sock.close()
         self.workers.remove(worker)
-        # Its end is closed, so it has exited or is about to; do not block on it.
-        with contextlib.suppress(ProcessLookupError):
-            worker.process.kill()
-        code = worker.process.wait()
-        log.warning("worker %d ended (%s): replaced", worker.pid, _how(code))
-        young = self._loop.time() - worker.started < 1.0
-        if young:
-            self._loop.call_later(RESPAWN_SECONDS, self._spawn)
+        # Its end is closed, so it has exited or is about to; do not wait for that.
+        worker.close()
+        if self._stopping:
+            return
+        log.warning("worker %d ended (%s): replaced", worker.pid, _how(worker.process))
+        if self.loop.time() - worker.started < 1.0:
+            self.loop.call_later(RESPAWN_SECONDS, self._spawn)
         else:
             self._spawn()
 
 
-def _how(code: int) -> str:
+def _how(process: "subprocess.Popen[bytes]") -> str:
+    code = process.returncode
     return f"signal {-code}" if code < 0 else f"exit code {code}"

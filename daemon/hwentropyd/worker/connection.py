@@ -180,7 +180,10 @@ class Connection:
                     generator.read_into(outbox[header_size:size])
                     self.requests += 1
                     small = outbox[: max(size, len(small))]
-                    sent = send(outbox[:size])
+                    try:
+                        sent = send(outbox[:size])
+                    except BlockingIOError:
+                        sent = 0
                     if sent < size:
                         self._replies.append(_Reply(bytes(outbox[:header_size]), length))
                         self._advance(sent)
@@ -236,6 +239,8 @@ class Connection:
     def _begin(self, request: Request) -> _Reply | Wait:
         """The reply to a request, or what the request has to wait for."""
         state = self._generator.state
+        # Used up whatever comes of it: it was for this request and no later one.
+        fresh, self.fresh = self.fresh, None
         if request.op is Op.INFO:
             return _Reply(self._info(request, state))
         if state is ServiceState.FAILED:
@@ -245,10 +250,9 @@ class Connection:
                 return Wait.SEED
             return _Reply(encode_reply(Status.NOT_SEEDED, request.tag))
         if request.flags & RequestFlag.PREDICTION_RESISTANCE:
-            if self.fresh is None:
+            if fresh is None:
                 return Wait.FRESH
-            met, self.fresh = self.fresh, None
-            if not met:
+            if not fresh:
                 return _Reply(encode_reply(Status.FAILED_CLOSED, request.tag))
         flags = ReplyFlag.DEGRADED if state is ServiceState.DEGRADED else ReplyFlag(0)
         header = encode_reply(Status.OK, request.tag, request.length, flags)
@@ -270,11 +274,11 @@ class Connection:
         """Send the replies under way; False when the client does not take them."""
         used = buffers.outbox[:0]
         stream: Keystream | None = None
+        total = self._remaining()
         try:
+            if total > SMALL_BYTES:
+                stream = self._generator.keystream()
             while self._replies:
-                total = sum(reply.remaining for reply in self._replies)
-                if stream is None and total > SMALL_BYTES:
-                    stream = self._generator.keystream(total)
                 size = self._fill(buffers.outbox, stream)
                 used = buffers.outbox[: max(size, len(used))]
                 sent = self.sock.send(buffers.outbox[:size])
@@ -285,7 +289,13 @@ class Connection:
             return False
         finally:
             wipe(used)
+            if stream is not None:
+                self._generator.count(total - self._remaining())
         return True
+
+    def _remaining(self) -> int:
+        """Random bytes still to be sent."""
+        return sum(reply.remaining for reply in self._replies)
 
     def _fill(self, outbox: memoryview, stream: Keystream | None) -> int:
         """Lay the replies out one behind the other as far as they fit; returns the size."""

@@ -102,6 +102,7 @@ class Engine:
         """Take no more requests, answer those that came, for so many seconds at most."""
         with self._lock:
             connections = list(self._by_fd.values())
+            self._empty.clear()  # it may have been without connections before
             waiting = [connection for connection, _ in self._waiting.values()]
         for connection in waiting:
             self._end(connection)
@@ -142,6 +143,8 @@ class Engine:
 
     def _put_back(self, connection: Connection, wait: Wait) -> None:
         with self._lock:
+            if self._by_fd.get(connection.sock.fileno()) is not connection:
+                return  # it ended while it was on its way back
             if wait in {Wait.SEED, Wait.FRESH}:
                 self._waiting[connection.id] = (connection, wait)
             self._epoll.modify(connection.sock, _EVENTS[wait])

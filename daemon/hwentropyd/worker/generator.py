@@ -68,18 +68,22 @@ class Generator:
             self._drbg.read_into(out)
             self.drawn += len(out)
 
-    def keystream(self, size: int) -> Keystream:
-        """A one-time keystream from which `size` bytes will be drawn."""
+    def keystream(self) -> Keystream:
+        """A one-time keystream; say with `count` how much of it was handed out."""
         key = bytearray(KEY_BYTES)
         with self._seeded:
             if self.words[PageReader.GENERATION] != self._generation:
                 self._await_seed()
             self._drbg.read_into(memoryview(key))
+        return Keystream(key)
+
+    def count(self, size: int) -> None:
+        """So many bytes of a keystream were handed out."""
+        with self._seeded:
             self.drawn += size
             due = self.drawn - self._reported >= REPORT_BYTES
         if due:
             self._report()
-        return Keystream(key)
 
     def take_drawn(self) -> int:
         """Bytes handed out since this was last called."""
