@@ -6,9 +6,9 @@ in an error reply or a closed connection.  Nothing it can ask for shows entropy.
 """
 
 import asyncio
-import contextlib
 import logging
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from importlib.resources import files
@@ -23,6 +23,10 @@ log = logging.getLogger(__name__)
 
 #: Control connections at a time: operators and a monitoring agent, not clients.
 MAX_CONNECTIONS: Final = 64
+
+#: Seconds for a peer to take its reply: a program on this host that reads at all
+#: does it in milliseconds.
+TAKE_SECONDS: Final = 5.0
 
 #: Bytes read at a time.
 _READ_BYTES: Final = 64 * 1024
@@ -78,8 +82,18 @@ class Control:
             f"{own}.TestSource": self._test_source,
         }
 
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+        return len(self._connections)
+
     async def serve(self, sock: socket.socket) -> asyncio.Server:
         """Start serving on a listening socket."""
+        if sys.version_info >= (3, 13):
+            # The socket file is its maker's to remove, who may be the service manager.
+            return await asyncio.start_unix_server(
+                self._connected, sock=sock, cleanup_socket=False
+            )
         return await asyncio.start_unix_server(self._connected, sock=sock)
 
     async def _connected(
@@ -92,13 +106,15 @@ class Control:
         self._connections.add(task)
         try:
             await self._converse(reader, writer)
-        except (ProtocolError, ConnectionError) as error:
+        except (ProtocolError, ConnectionError, TimeoutError) as error:
             log.debug("control connection ended: %s", error)
+        except asyncio.CancelledError:
+            # We stop: what it does not take now is lost.  Not raised on, since this is
+            # the task's end, and asyncio's streams log a cancelled one as a failure.
+            writer.transport.abort()
         finally:
+            await _close(writer)
             self._connections.discard(task)
-            writer.close()
-            with contextlib.suppress(ConnectionError):
-                await writer.wait_closed()
 
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -109,7 +125,8 @@ class Control:
                 reply = await self._answer(call)
                 if not call.get("oneway"):
                     writer.write(varlink.encode(reply))
-                    await writer.drain()
+                    async with asyncio.timeout(TAKE_SECONDS):
+                        await writer.drain()
 
     async def _answer(self, call: varlink.Message) -> varlink.Message:
         try:
@@ -120,7 +137,9 @@ class Control:
 
     def _find(self, call: varlink.Message) -> tuple[_Method, _Parameters]:
         name = call.get("method")
-        parameters = call.get("parameters") or {}
+        parameters = call.get("parameters")
+        if parameters is None:
+            parameters = {}
         if not isinstance(name, str):
             raise _VarlinkError(f"{_SERVICE}.InvalidParameter", parameter="method")
         if not isinstance(parameters, dict):
@@ -180,6 +199,16 @@ class Control:
                 reason=result.reason,
             )
         return {"passed": result.passed, "samples": result.samples, "reason": result.reason}
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close once the peer has taken what is buffered; without it after TAKE_SECONDS."""
+    writer.close()
+    try:
+        async with asyncio.timeout(TAKE_SECONDS):
+            await writer.wait_closed()
+    except (ConnectionError, TimeoutError):
+        writer.transport.abort()
 
 
 def _text(parameters: _Parameters, name: str) -> str:

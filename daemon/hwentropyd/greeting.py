@@ -23,10 +23,19 @@ def greet(supervisor: Supervisor) -> None:
         "sockets:",
         *(f"  {path}" for path in paths),
         "",
+        *_not_serving(supervisor),
         _next_step(paths[0].parent),
         "",
     ]
     print("\n".join(lines), flush=True)
+
+
+def _not_serving(supervisor: Supervisor) -> list[str]:
+    if supervisor.root.seeded:
+        return []
+    policy = supervisor.config.pool
+    what = f"{policy.min_bits} counted bits from {policy.min_groups} or more groups"
+    return [f"not seeded yet, so nothing is served: a seed takes {what} of sources", ""]
 
 
 def _source_line(source: dict[str, Any], *, colour: bool) -> str:

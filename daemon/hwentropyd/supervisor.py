@@ -85,7 +85,7 @@ class Supervisor:
             self.root,
             config.server.workers,
             config.server.max_connections,
-            drawn=self.service.drawn,
+            drawn=self._drawn,
             want_fresh=self._want_fresh,
         )
         self.lanes = [
@@ -110,9 +110,10 @@ class Supervisor:
         for listener in self.listeners.sockets:
             if listener.name != "control":
                 self._watch(listener.sock, stream=listener.name == "stream")
-        await self.workers.start()
+        self.workers.start()
         stopping = self._loop.create_task(self._stop.wait())
         ticking = self._loop.create_task(self._tick_for_ever())
+        announcing = self._loop.create_task(self._announce_ready())
         greeting = self._loop.create_task(self._greet(on_settled))
         try:
             await asyncio.wait((stopping, ticking), return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +122,7 @@ class Supervisor:
                 ticking.result()
         finally:
             self._notifier.send(STOPPING="1")
-            for task in (stopping, ticking, greeting):
+            for task in (stopping, ticking, announcing, greeting):
                 task.cancel()
             await self._end()
 
@@ -224,6 +225,12 @@ class Supervisor:
         if not self._settled.is_set() and all(lane.settled for lane in self.lanes):
             self._settled.set()
 
+    def _drawn(self, count: int) -> None:
+        self.service.drawn(count)
+        if self.service.reseed_due(time.monotonic(), frozenset()):
+            self._demand()
+        self._look()
+
     def _healthy_groups(self) -> frozenset[str]:
         return frozenset(lane.group for lane in self.lanes if lane.usable and lane.counted)
 
@@ -257,6 +264,9 @@ class Supervisor:
             lane.demand()
 
     def _want_fresh(self, worker: Worker, number: int) -> None:
+        if self._stop.is_set():
+            return  # the sources have been told to stop
+
         async def answer() -> None:
             try:
                 await self.reseed()
@@ -327,12 +337,21 @@ class Supervisor:
             self._next_watchdog = now + limit / 2 - TICK_SECONDS
             self._notifier.send(WATCHDOG="1")
 
-    async def _greet(self, on_settled: Callable[["Supervisor"], None]) -> None:
+    async def _announce_ready(self) -> None:
+        await self.workers.ready()
         await self._seeded.wait()
         self._notifier.send(READY="1")
+
+    async def _greet(self, on_settled: Callable[["Supervisor"], None]) -> None:
+        """Greet once it is known how every source is, or after the longest deadline.
+
+        Without a seed too: that is when it matters most what the sources say.
+        """
         longest = max((lane.config.deadline for lane in self.lanes), default=0.0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest + TICK_SECONDS):
+                await self.workers.ready()
+                await self._seeded.wait()
                 await self._settled.wait()
         on_settled(self)
 

@@ -1,0 +1,315 @@
+"""The control socket of a real daemon: the interface as others see it, and hostile peers."""
+
+import asyncio
+import json
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import varlink
+from pytest_mock import MockerFixture
+
+from hwentropyd import control
+from hwentropyd.supervisor import Supervisor
+from support.daemon import INTERFACE, Daemon
+from support.raw_client import PATIENCE, CallError, call, connect, converse, is_closed
+
+SERVICE = "org.varlink.service"
+
+#: Largest message that is taken, hwentropy_core.limits.MAX_CONTROL_MESSAGE.
+MAX_MESSAGE = 256 * 1024
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Daemon]:
+    """One daemon for the file."""
+    with Daemon() as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def daemon(running: Daemon) -> Iterator[Daemon]:
+    """The daemon, which afterwards serves a fresh client on either socket."""
+    yield running
+    running.check()
+
+
+def answer(daemon: Daemon, message: bytes) -> dict[str, Any]:
+    """The reply to one message on a connection of its own."""
+    with daemon.connect(daemon.control) as sock:
+        raw = converse(sock, message + b"\0")
+    assert raw.endswith(b"\0"), raw
+    reply = json.loads(raw[:-1])
+    assert isinstance(reply, dict)
+    return reply
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"\xff\xfe\0",
+        b"\0",
+        b"GET / HTTP/1.1\r\n\r\n\0",
+        b"[]\0",
+        b'"Status"\0',
+        b'{"method":"org.hwentropy.Control.Status","parameters":{"x":NaN}}\0',
+        b'{"method":"org.hwentropy.Control.Status","parameters":{"x":-Infinity}}\0',
+        b'{"method":"org.hwentropy.Control.Status","parameters":{"x":1e999}}\0',
+        b'{"method":"a.B","method":"org.hwentropy.Control.Status"}\0',
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"\0",
+        b"[" * 250_000 + b"\0",
+        b'{"method":"' + b"x" * MAX_MESSAGE + b'"}\0',
+        b"x" * (MAX_MESSAGE + 1),
+        b'{"a":' + b"1" * 10_000 + b"}\0",
+    ],
+    ids=[
+        *("utf-16", "empty", "http", "array", "string", "NaN", "Infinity", "too large"),
+        *("name twice", "nested objects", "nested arrays", "huge", "huge, unended", "digits"),
+    ],
+)
+def test_what_is_no_message_closes_the_connection(daemon: Daemon, message: bytes) -> None:
+    """Not one JSON object within the limit: no reply, an end, and no trace in the log."""
+    with daemon.connect(daemon.control) as sock:
+        assert converse(sock, message) == b""
+        assert is_closed(sock)
+
+
+def test_a_message_in_single_bytes_is_understood(daemon: Daemon) -> None:
+    """A call that comes byte by byte is answered when its NUL is there."""
+    with daemon.connect(daemon.control) as sock:
+        for byte in b'{"method":"org.hwentropy.Control.Sources"}':
+            sock.send(bytes([byte]))
+        assert b'"sources"' in converse(sock, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("message", "error", "parameters"),
+    [
+        (
+            {"method": f"{INTERFACE}.Shutdown"},
+            f"{SERVICE}.MethodNotFound",
+            {"method": "Shutdown"},
+        ),
+        (
+            {"method": "io.systemd.Resolve.Ping"},
+            f"{SERVICE}.InterfaceNotFound",
+            {"interface": "io.systemd.Resolve"},
+        ),
+        ({"method": "Status"}, f"{SERVICE}.InterfaceNotFound", {"interface": ""}),
+        ({"method": 7}, f"{SERVICE}.InvalidParameter", {"parameter": "method"}),
+        ({}, f"{SERVICE}.InvalidParameter", {"parameter": "method"}),
+        (
+            {"method": f"{INTERFACE}.Status", "parameters": []},
+            f"{SERVICE}.InvalidParameter",
+            {"parameter": "parameters"},
+        ),
+        (
+            {"method": f"{INTERFACE}.TestSource"},
+            f"{SERVICE}.InvalidParameter",
+            {"parameter": "name"},
+        ),
+        (
+            {"method": f"{INTERFACE}.TestSource", "parameters": {"name": ["os"]}},
+            f"{SERVICE}.InvalidParameter",
+            {"parameter": "name"},
+        ),
+        (
+            {"method": f"{INTERFACE}.TestSource", "parameters": {"name": "\ud800"}},
+            f"{INTERFACE}.UnknownSource",
+            {"name": "\ud800", "known": ["os"]},
+        ),
+        (
+            {
+                "method": f"{SERVICE}.GetInterfaceDescription",
+                "parameters": {"interface": "a.b"},
+            },
+            f"{SERVICE}.InterfaceNotFound",
+            {"interface": "a.b"},
+        ),
+    ],
+)
+def test_bad_calls_get_a_varlink_error(
+    daemon: Daemon, message: dict[str, Any], error: str, parameters: dict[str, Any]
+) -> None:
+    """Each wrong call is answered with the error that names what is wrong with it."""
+    assert answer(daemon, json.dumps(message).encode()) == {
+        "error": error,
+        "parameters": parameters,
+    }
+
+
+def test_a_connection_goes_on_after_an_error_reply(daemon: Daemon) -> None:
+    """An error is an answer: the next call on the same connection is answered too."""
+    calls = b'{"method":"a.B"}\0{"method":"org.varlink.service.GetInfo","parameters":null}\0'
+    with daemon.connect(daemon.control) as sock:
+        replies = converse(sock, calls, lambda got: got.count(b"\0") == 2).split(b"\0")
+    assert b"InterfaceNotFound" in replies[0]
+    assert b"hwentropyd" in replies[1]
+
+
+def test_oneway_calls_are_made_and_not_answered(daemon: Daemon) -> None:
+    """Neither the result nor the error of a oneway call comes back; its effect is there."""
+    before = daemon.generation()
+    oneway = b'{"method":"org.hwentropy.Control.Reseed","oneway":true}\0'
+    wrong = b'{"method":"a.B","oneway":true}\0'
+    with daemon.connect(daemon.control) as sock:
+        raw = converse(sock, oneway + wrong + b'{"method":"org.hwentropy.Control.Status"}\0')
+    assert json.loads(raw[:-1])["parameters"]["status"]["generation"] > before
+    assert raw.count(b"\0") == 1
+
+
+def test_control_connections_above_the_limit_are_closed(daemon: Daemon) -> None:
+    """The 65th connection is closed, data connections go on, and room is given away again."""
+    with ExitStack() as stack:
+        idle = [stack.enter_context(daemon.connect(daemon.control)) for _ in range(64)]
+        for sock in idle:
+            assert b"hwentropyd" in converse(
+                sock, b'{"method":"org.varlink.service.GetInfo"}\0'
+            )
+        with daemon.connect(daemon.control) as late:
+            assert is_closed(late)
+        assert len(daemon.read(32).payload) == 32
+        idle[0].close()
+
+        def served() -> bool:
+            with daemon.connect(daemon.control) as sock:
+                return converse(sock, b'{"method":"org.varlink.service.GetInfo"}\0') != b""
+
+        daemon.wait_for(served, "serving in the place of the one that left")
+
+    def answering() -> bool:
+        with daemon.connect(daemon.control) as sock:
+            return converse(sock, b'{"method":"org.varlink.service.GetInfo"}\0') != b""
+
+    daemon.wait_for(answering, "rid of the idle ones")
+
+
+def test_a_control_client_that_never_reads_is_dropped(mocker: MockerFixture) -> None:
+    """Whoever does not take its replies loses the connection, and so its place."""
+    mocker.patch.object(control, "TAKE_SECONDS", 0.02)
+    replies = SimpleNamespace(status=lambda: {"much": "x" * 100_000}, lanes=[])
+
+    async def drop(path: Path) -> int:
+        with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as peer:
+            listener.bind(str(path))
+            listener.listen()
+            listener.setblocking(False)
+            served = control.Control(cast("Supervisor", replies))
+            server = await served.serve(listener)
+            peer.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(peer, str(path))
+            calls = b'{"method":"org.hwentropy.Control.Status"}\0' * 100
+            await loop.sock_sendall(peer, calls)
+            async with asyncio.timeout(PATIENCE):
+                while not served.connections:
+                    await asyncio.sleep(0)
+                while served.connections:
+                    await asyncio.sleep(0.005)
+                got = 0
+                while data := await loop.sock_recv(peer, 1 << 20):
+                    got += len(data)
+            server.close()
+        return got
+
+    with TemporaryDirectory(prefix="hwe-", dir="/tmp") as directory:
+        got = asyncio.run(drop(Path(directory) / "sock"))
+    assert got < 100 * 100_000
+
+
+@pytest.mark.parametrize("interface", [INTERFACE, SERVICE])
+def test_the_names_of_a_description_are_unique(daemon: Daemon, interface: str) -> None:
+    """Types, methods and errors share one namespace: no name stands for two of them."""
+    text = call(daemon.control, f"{SERVICE}.GetInterfaceDescription", interface=interface)
+    names = re.findall(r"^(?:type|method|error) (\w+)", text["description"], re.MULTILINE)
+    assert len(names) > 3
+    assert len(names) == len(set(names))
+
+
+def test_the_published_client_calls_every_method(daemon: Daemon) -> None:
+    """The `varlink` package reads the description and calls all it finds there."""
+    with varlink.Client(address=f"unix:{daemon.control}") as client:
+        assert set(client.get_interfaces()) == {SERVICE, INTERFACE}
+        methods = {
+            name
+            for name, member in client.get_interface(INTERFACE).members.items()
+            if type(member).__name__ == "_Method"
+        }
+        assert methods == {"Status", "Sources", "Reseed", "TestSource"}
+        opened: Any = client.open(INTERFACE)  # its methods come from the description
+        with opened as connection:
+            before = connection.Status()["status"]
+            assert before["state"] == "ok"
+            assert [one["name"] for one in connection.Sources()["sources"]] == ["os"]
+            assert connection.Reseed()["generation"] > before["generation"]
+            tested = connection.TestSource("os")
+            assert (tested["passed"], tested["samples"], tested["reason"]) == (True, 1024, "")
+            with pytest.raises(varlink.VarlinkError, match=f"{INTERFACE}.UnknownSource"):
+                connection.TestSource("tpm9")
+
+
+def assert_described(value: Any, kind: Any, members: dict[str, Any]) -> None:
+    """Assert that a value is what a type of the interface description says, to its leaves."""
+    name = type(kind).__name__
+    if name == "_CustomType":
+        assert_described(value, members[kind.name].type, members)
+    elif name == "_Maybe":
+        if value is not None:
+            assert_described(value, kind.element_type, members)
+    elif name == "_Array":
+        assert isinstance(value, list)
+        for one in value:
+            assert_described(one, kind.element_type, members)
+    elif name == "_Dict":
+        assert isinstance(value, dict)
+        for one in value.values():
+            assert_described(one, kind.element_type, members)
+    elif name == "_Struct":
+        assert set(value) == set(kind.fields)
+        for field, of in kind.fields.items():
+            assert_described(value[field], of, members)
+    else:
+        # A leaf is an empty value of its type; JSON does not tell 4 from 4.0.
+        assert type(value) is type(kind) or (type(value), type(kind)) == (int, float)
+
+
+def test_status_and_sources_are_as_described(daemon: Daemon) -> None:
+    """Exactly the fields of the interface description are there, each of its type."""
+    with varlink.Client(address=f"unix:{daemon.control}") as client:
+        members = client.get_interface(INTERFACE).members
+    for method in ("Status", "Sources"):
+        reply = daemon.call(method)
+        assert reply
+        assert_described(reply, members[method].out_type, members)
+
+
+def test_an_unknown_source_is_an_error_with_the_known_ones(daemon: Daemon) -> None:
+    """TestSource of a name that is not configured says which are."""
+    with pytest.raises(CallError) as caught:
+        daemon.call("TestSource", name="tpm2")
+    assert caught.value.error == f"{INTERFACE}.UnknownSource"
+    assert caught.value.parameters == {"name": "tpm2", "known": ["os"]}
+
+
+def test_the_sockets_have_their_modes(daemon: Daemon) -> None:
+    """Data sockets are everybody's, the control socket is its group's."""
+    modes = [
+        path.stat().st_mode & 0o777 for path in (daemon.entropy, daemon.stream, daemon.control)
+    ]
+    assert modes == [0o666, 0o666, 0o660]
+
+
+def test_control_goes_on_while_a_peer_is_in_the_middle_of_a_message(daemon: Daemon) -> None:
+    """Half a call, however long it stays that, holds up nobody."""
+    with connect(daemon.control) as half:
+        half.sendall(b'{"method":"org.hwentropy.')
+        assert daemon.status()["state"] == "ok"
+        half.sendall(b'Control.Status"}')
+        half.shutdown(socket.SHUT_WR)
+        assert is_closed(half)
