@@ -7,9 +7,12 @@ native byte order, in 64-bit words:
     word 0   magic, the number 0x31475054_4E455748 ("HWENTPG1" in little-endian)
     word 1   generation: moves when every child has to rekey before its next byte
     word 2   service state, see `ServiceState`
+    word 3   lease epoch: moves with the generation, and when the service fails closed
 
 Whoever finds the generation other than their own rekeys, so a read that raced
-with a write costs one rekey too many at worst.
+with a write costs one rekey too many at worst.  The holder of a lease looks at
+the epoch alone: one read tells both that a new seed is due and that there is
+none to be had any more.
 
 What this does not protect against: the page says nothing when the supervisor
 was killed and left it; the workers end with their supervisor's channel.  A
@@ -26,7 +29,7 @@ from .errors import ProtocolError
 
 PAGE_BYTES: Final = 4096
 MAGIC: Final = int.from_bytes(b"HWENTPG1", "little")
-_MAGIC_WORD, _GENERATION_WORD, _STATE_WORD = range(3)
+_MAGIC_WORD, _GENERATION_WORD, _STATE_WORD, _EPOCH_WORD = range(4)
 
 # linux/fcntl.h; Python names it only from 3.13 on: existing writable mappings
 # stay writable, new ones are refused.
@@ -74,6 +77,7 @@ class PageWriter:
     @generation.setter
     def generation(self, value: int) -> None:
         self._words[_GENERATION_WORD] = value
+        self._words[_EPOCH_WORD] += 1
 
     @property
     def state(self) -> ServiceState:
@@ -83,16 +87,19 @@ class PageWriter:
     @state.setter
     def state(self, value: ServiceState) -> None:
         self._words[_STATE_WORD] = value
+        if value is ServiceState.FAILED:
+            self._words[_EPOCH_WORD] += 1
 
 
 class PageReader:
     """Everybody else's side: maps the page read-only.
 
-    `words[GENERATION]` and `words[STATE]` are what a hot path reads.
+    `words[GENERATION]`, `words[STATE]` and `words[EPOCH]` are what a hot path reads.
     """
 
     GENERATION: Final = _GENERATION_WORD
     STATE: Final = _STATE_WORD
+    EPOCH: Final = _EPOCH_WORD
 
     def __init__(self, fd: int) -> None:
         """Map the page behind `fd`; raises ProtocolError when it is not one.

@@ -11,12 +11,12 @@ has to be answered.
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import Final
 
 from .errors import ProtocolError
-from .limits import MAX_READ
+from .limits import KEY_BYTES, MAX_READ
 
 PROTOCOL_VERSION: Final = 1
 HEADER: Final = struct.Struct(">BBHI")
@@ -31,7 +31,7 @@ class Op(IntEnum):
 
 
 class RequestFlag(IntFlag):
-    """Flags of a READ."""
+    """Flags of a READ; a LEASE knows the first of them."""
 
     DONT_BLOCK = 1
     PREDICTION_RESISTANCE = 2
@@ -41,6 +41,8 @@ class ReplyFlag(IntFlag):
     """Flags of a reply."""
 
     DEGRADED = 1
+    PAGE = 2
+    """A descriptor of the generation page came with the reply to a LEASE."""
 
 
 class Status(IntEnum):
@@ -89,7 +91,12 @@ class Reply:
 
 
 _READ_FLAGS: Final = int(RequestFlag.DONT_BLOCK | RequestFlag.PREDICTION_RESISTANCE)
-_REPLY_FLAGS: Final = int(ReplyFlag.DEGRADED)
+_LEASE_FLAGS: Final = int(RequestFlag.DONT_BLOCK)
+_REPLY_FLAGS: Final = int(ReplyFlag.DEGRADED | ReplyFlag.PAGE)
+_LEASE: Final = struct.Struct(f">QQI4x{KEY_BYTES}s")
+
+#: Bytes of the payload of a reply to a LEASE.
+LEASE_BYTES: Final = _LEASE.size
 
 
 def check_request(op: int, flags: int, tag: int, length: int) -> Request | Refusal:
@@ -100,6 +107,8 @@ def check_request(op: int, flags: int, tag: int, length: int) -> Request | Refus
         return Request(Op.READ, RequestFlag(flags), tag, length)
     if op == Op.INFO and not flags and not length:
         return Request(Op.INFO, RequestFlag(0), tag, 0)
+    if op == Op.LEASE and not flags & ~_LEASE_FLAGS and not length:
+        return Request(Op.LEASE, RequestFlag(flags), tag, 0)
     return Refusal(Status.BAD_REQUEST, tag)
 
 
@@ -130,6 +139,38 @@ def decode_reply(header: bytes | bytearray | memoryview) -> Reply:
         msg = f"reply of status {status} with a payload of {length} bytes"
         raise ProtocolError(msg)
     return Reply(Status(status), ReplyFlag(flags), tag, length)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The payload of a reply to a LEASE: a generator of the client's own, for a while."""
+
+    generation: int
+    """The generation its seed is of."""
+    max_bytes: int
+    """Output after which it ends."""
+    max_seconds: int
+    """Seconds after which it ends."""
+    seed: bytearray = field(repr=False)
+    """32 bytes that nobody else was given; its holder overwrites them."""
+
+
+def encode_lease(lease: Lease) -> bytearray:
+    """The payload of a reply to a LEASE; holds the seed."""
+    payload = bytearray(LEASE_BYTES)
+    _LEASE.pack_into(
+        payload, 0, lease.generation, lease.max_bytes, lease.max_seconds, lease.seed
+    )
+    return payload
+
+
+def decode_lease(payload: bytearray) -> Lease:
+    """Read the payload of a reply to a LEASE; raises ProtocolError on another length."""
+    if len(payload) != LEASE_BYTES:
+        msg = f"lease of {len(payload)} bytes, not {LEASE_BYTES}"
+        raise ProtocolError(msg)
+    generation, max_bytes, max_seconds, _ = _LEASE.unpack(payload)
+    return Lease(generation, max_bytes, max_seconds, payload[-KEY_BYTES:])
 
 
 class RequestReader:

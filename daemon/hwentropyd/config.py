@@ -7,7 +7,7 @@ together.
 """
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -51,6 +51,8 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     workers: Annotated[int, Meta(ge=1, le=64)] = 2
     max_connections: Annotated[int, Meta(ge=1, le=65536)] = 4096
+    lease_seconds: Annotated[int, Meta(ge=1, le=86400)] = 300
+    lease_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 1 << 30
     prediction_resistance_seconds: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
 
 
@@ -82,14 +84,20 @@ def load(file: Path | None = None) -> Config:
 
     Raises ConfigError.  `None` means DEFAULT_FILE if it is there.
     """
-    base = file or DEFAULT_FILE
-    files = [base] if file is not None or _is_there(base) else []
-    files += _drop_ins(base.with_name(base.name + ".d"))
     merged: dict[str, Any] = {}
     origins: _Origins = {}
-    for one in files:
+    files: list[Path] = []
+    for one in _files(file):
         _merge(merged, _parse(one), one, origins, ())
+        files.append(one)
     return _build(merged, origins, files)
+
+
+def _files(file: Path | None) -> Iterator[Path]:
+    base = file or DEFAULT_FILE
+    if file is not None or _is_there(base):
+        yield base
+    yield from _drop_ins(base.with_name(base.name + ".d"))
 
 
 def _is_there(file: Path) -> bool:

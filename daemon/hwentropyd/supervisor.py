@@ -83,8 +83,7 @@ class Supervisor:
         self._seeded = asyncio.Event()
         self.workers = WorkerPool(
             self.root,
-            config.server.workers,
-            config.server.max_connections,
+            config.server,
             drawn=self._drawn,
             want_fresh=self._want_fresh,
         )

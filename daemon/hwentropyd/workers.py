@@ -22,6 +22,7 @@ from typing import Any, Final
 from hwentropy_core.memory import wipe
 
 from . import channel
+from .config import ServerConfig
 from .root import Root
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,8 @@ class Worker:
                     "hwentropyd.worker",
                     str(theirs.fileno()),
                     str(page_fd),
+                    str(pool.server.lease_bytes),
+                    str(pool.server.lease_seconds),
                 ],
                 pass_fds=(theirs.fileno(), page_fd),
                 stdin=subprocess.DEVNULL,
@@ -142,8 +145,7 @@ class WorkerPool:
     def __init__(
         self,
         root: Root,
-        count: int,
-        max_connections: int,
+        server: ServerConfig,
         *,
         drawn: Callable[[int], None],
         want_fresh: Callable[[Worker, int], None],
@@ -151,8 +153,7 @@ class WorkerPool:
         """`drawn` hears of bytes handed out, `want_fresh` of prediction resistance."""
         self.root = root
         self.workers: list[Worker] = []
-        self._count = count
-        self._max_connections = max_connections
+        self.server = server
         self._drawn = drawn
         self._want_fresh = want_fresh
         self.loop = asyncio.get_running_loop()
@@ -164,7 +165,7 @@ class WorkerPool:
 
     def start(self) -> None:
         """Start the workers."""
-        for _ in range(self._count):
+        for _ in range(self.server.workers):
             self._spawn()
 
     async def ready(self) -> None:
@@ -178,7 +179,7 @@ class WorkerPool:
 
     def assign(self, client: socket.socket, *, stream: bool) -> None:
         """Hand a connection to the worker with the fewest; closes it above the limit."""
-        if sum(len(one.connections) for one in self.workers) >= self._max_connections:
+        if sum(len(one.connections) for one in self.workers) >= self.server.max_connections:
             client.close()
             return
         if self._held or not self._hand_over(client, stream=stream):

@@ -70,12 +70,24 @@ def test_a_page_that_came_over_a_socket(writer: PageWriter) -> None:
 
 
 def test_layout_is_the_documented_one(writer: PageWriter) -> None:
-    """docs/protocol.md: magic, generation and state in the first three words."""
+    """docs/protocol.md: magic, generation, state and epoch in the first four words."""
     writer.generation = 7
     writer.state = ServiceState.FAILED
     page = memoryview(mmap.mmap(writer.fd, PAGE_BYTES, prot=mmap.PROT_READ)).cast("Q")
-    assert list(page[:3]) == [0x31475054_4E455748, 7, 3]
-    assert not any(page[3:])
+    assert list(page[:4]) == [0x31475054_4E455748, 7, 3, 2]
+    assert not any(page[4:])
+
+
+def test_epoch_moves_when_leases_end(writer: PageWriter) -> None:
+    """A new generation and failing closed end every lease; other states do not."""
+    words = PageReader(writer.fd).words
+    seen = []
+    for state in (ServiceState.OK, ServiceState.DEGRADED, ServiceState.FAILED):
+        writer.state = state
+        seen.append(words[PageReader.EPOCH])
+    writer.generation = 1
+    seen.append(words[PageReader.EPOCH])
+    assert seen == [0, 0, 1, 2]
 
 
 # Only the writer writes.
@@ -179,7 +191,7 @@ def test_other_descriptors_are_refused() -> None:
         file.flush()
         for fd in (file.fileno(), read_end, -1):
             # A file on tmpfs knows seals, and has none.
-            with pytest.raises(ProtocolError, match="cannot be mapped|is not sealed"):
+            with pytest.raises(ProtocolError, match=r"cannot be mapped|is not sealed"):
                 PageReader(fd)
     os.close(read_end)
     os.close(write_end)

@@ -14,6 +14,7 @@ from hwentropy_core.errors import ProtocolError
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.wire import (
     HEADER,
+    Lease,
     Op,
     Refusal,
     Reply,
@@ -24,7 +25,9 @@ from hwentropy_core.wire import (
     RequestReader,
     Status,
     check_request,
+    decode_lease,
     decode_reply,
+    encode_lease,
     encode_reply,
     encode_request,
 )
@@ -35,6 +38,13 @@ READS = st.builds(
     st.integers(1, MAX_READ),
 )  # fmt: skip
 INFOS = st.builds(Request, st.just(Op.INFO), st.just(RequestFlag(0)), TAGS, st.just(0))
+LEASES = st.builds(
+    Request,
+    st.just(Op.LEASE),
+    st.sampled_from([RequestFlag(0), RequestFlag(1)]),
+    TAGS,
+    st.just(0),
+)
 
 #: Headers near the edges of what is allowed, among bytes that are anything.
 HEADERS = st.builds(
@@ -57,6 +67,8 @@ def judged(header: bytes) -> Request | Refusal:
         return Refusal(Status.TOO_LONG, tag)
     if (op, flags, length) == (2, 0, 0):
         return Request(Op.INFO, RequestFlag(0), tag, 0)
+    if (op, length) == (3, 0) and flags in range(2):
+        return Request(Op.LEASE, RequestFlag(flags), tag, 0)
     return Refusal(Status.BAD_REQUEST, tag)
 
 
@@ -98,7 +110,7 @@ def cut(stream: bytes, places: list[int]) -> list[bytes]:
 # Requests.
 
 
-@given(st.lists(st.one_of(READS, INFOS), max_size=6))
+@given(st.lists(st.one_of(READS, INFOS, LEASES), max_size=6))
 def test_requests_round_trip(asked: list[Request]) -> None:
     """What a client encodes is what a server reads, in the same order."""
     assert requests([b"".join(map(encode_request, asked))]) == asked
@@ -128,10 +140,10 @@ def test_any_bytes_are_judged_as_the_document_says(stream: bytes) -> None:
 
 @pytest.mark.parametrize("op", range(256))
 def test_every_op(op: int) -> None:
-    """READ and INFO are served; LEASE is reserved and every other op unknown."""
-    length = 0 if op == Op.INFO else 1
+    """READ, INFO and LEASE are served; every other op is unknown."""
+    length = 1 if op == Op.READ else 0
     result = check_request(op, 0, 7, length)
-    if op in {1, 2}:
+    if op in {1, 2, 3}:
         assert result == Request(Op(op), RequestFlag(0), 7, length)
     else:
         assert result == Refusal(Status.BAD_REQUEST, 7)
@@ -139,11 +151,13 @@ def test_every_op(op: int) -> None:
 
 @pytest.mark.parametrize("flags", range(256))
 def test_every_flag(flags: int) -> None:
-    """A READ has two flags, an INFO none; any other bit is a bad request."""
+    """A READ has two flags, a LEASE one, an INFO none; any other bit is a bad request."""
     read = check_request(Op.READ, flags, 7, 1)
+    lease = check_request(Op.LEASE, flags, 7, 0)
     info = check_request(Op.INFO, flags, 7, 0)
     bad = Refusal(Status.BAD_REQUEST, 7)
     assert read == (Request(Op.READ, RequestFlag(flags), 7, 1) if flags < 4 else bad)
+    assert lease == (Request(Op.LEASE, RequestFlag(flags), 7, 0) if flags < 2 else bad)
     assert info == (Request(Op.INFO, RequestFlag(0), 7, 0) if flags == 0 else bad)
 
 
@@ -167,9 +181,26 @@ def test_bad_flags_weigh_more_than_a_bad_length() -> None:
     assert check_request(Op.READ, 4, 7, 2**32 - 1) == Refusal(Status.BAD_REQUEST, 7)
 
 
-def test_info_with_a_length_is_bad() -> None:
-    """INFO asks for no length."""
-    assert check_request(Op.INFO, 0, 7, 1) == Refusal(Status.BAD_REQUEST, 7)
+@pytest.mark.parametrize("op", [Op.INFO, Op.LEASE])
+def test_a_length_where_there_is_none_is_bad(op: Op) -> None:
+    """INFO and LEASE ask for no length."""
+    assert check_request(op, 0, 7, 1) == Refusal(Status.BAD_REQUEST, 7)
+
+
+def test_lease_layout_is_the_documented_one() -> None:
+    """docs/protocol.md: generation, bytes, seconds, four zeros, the seed; and back."""
+    lease = Lease(7, 1 << 30, 300, bytearray(range(32)))
+    payload = encode_lease(lease)
+    expected = "000000000000000700000000400000000000012c00000000"
+    assert payload == bytes.fromhex(expected) + bytes(range(32))
+    assert decode_lease(payload) == lease
+
+
+def test_a_lease_shows_no_seed() -> None:
+    """Neither its repr nor the error for a wrong length holds a byte of it."""
+    assert "seed" not in repr(Lease(7, 1, 1, bytearray(32)))
+    with pytest.raises(ProtocolError, match="lease of 55 bytes, not 56"):
+        decode_lease(bytearray(55))
 
 
 @pytest.mark.parametrize("status", [Status.TOO_LONG, Status.BAD_REQUEST])
@@ -249,9 +280,9 @@ def test_every_reply_status(status: int) -> None:
 
 @pytest.mark.parametrize("flags", range(256))
 def test_every_reply_flag(flags: int) -> None:
-    """DEGRADED is the only flag of a reply."""
+    """DEGRADED and PAGE are the only flags of a reply."""
     header = HEADER.pack(0, flags, 0, 1)
-    if flags <= 1:
+    if flags <= 3:
         assert decode_reply(header).flags == flags
     else:
         with pytest.raises(ProtocolError, match="unknown flags"):

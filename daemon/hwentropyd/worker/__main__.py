@@ -1,4 +1,4 @@
-"""The worker process: `python -m hwentropyd.worker CHANNEL_FD PAGE_FD`.
+"""The worker process: `hwentropyd.worker CHANNEL_FD PAGE_FD LEASE_BYTES LEASE_SECONDS`.
 
 Started by the supervisor only.  Its main thread listens to the channel; when
 the channel closes, the supervisor is gone and so is the worker, at once.
@@ -14,6 +14,7 @@ from typing import Final
 from hwentropy_core.page import PageReader
 from hwentropyd import channel, hardening
 
+from .connection import LeaseTerms
 from .engine import Engine
 from .generator import Generator
 
@@ -24,10 +25,10 @@ DRAIN_SECONDS: Final = 0.6
 class Worker:
     """A worker's end of the channel."""
 
-    def __init__(self, sock: socket.socket, page: PageReader) -> None:
+    def __init__(self, sock: socket.socket, terms: LeaseTerms) -> None:
         self._sock = sock
-        self._generator = Generator(page, self._report_drawn)
-        self._engine = Engine(self._generator, self._connection_ended, self._want_fresh)
+        self._generator = Generator(PageReader(terms.page_fd), self._report_drawn)
+        self._engine = Engine(self._generator, terms, self._connection_ended, self._want_fresh)
 
     def run(self) -> None:
         """Serve until told to stop or the supervisor is gone."""
@@ -73,14 +74,13 @@ class Worker:
 
 def main() -> None:
     """Entry point of the process."""
-    channel_fd, page_fd = (int(word) for word in sys.argv[1:3])
+    channel_fd, page_fd, lease_bytes, lease_seconds = (int(word) for word in sys.argv[1:])
     # Ctrl-C and a unit's stop reach the whole process group: the supervisor
     # decides when a worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    page = PageReader(page_fd)
-    os.close(page_fd)
-    worker = Worker(socket.socket(fileno=channel_fd), page)
+    terms = LeaseTerms(lease_bytes, lease_seconds, page_fd)
+    worker = Worker(socket.socket(fileno=channel_fd), terms)
     hardening.protect_memory()
     hardening.raise_descriptor_limit()
     hardening.forbid_files()

@@ -10,6 +10,7 @@ bounded by one receive of requests, whatever the client does.
 import json
 import socket
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum, auto
 from importlib.metadata import version
 from typing import Final, Protocol
@@ -21,6 +22,7 @@ from hwentropy_core.page import PageReader, ServiceState
 from hwentropy_core.wire import (
     HEADER,
     PROTOCOL_VERSION,
+    Lease,
     Op,
     Refusal,
     ReplyFlag,
@@ -28,6 +30,7 @@ from hwentropy_core.wire import (
     RequestFlag,
     RequestReader,
     Status,
+    encode_lease,
     encode_reply,
 )
 
@@ -84,13 +87,27 @@ class Buffers:
 class _Reply:
     """What is still to be sent of one reply."""
 
-    __slots__ = ("fixed", "remaining")
+    __slots__ = ("fixed", "page_fd", "remaining")
 
-    def __init__(self, fixed: bytes, remaining: int = 0) -> None:
+    def __init__(
+        self, fixed: bytes | bytearray, remaining: int = 0, page_fd: int | None = None
+    ) -> None:
         self.fixed = fixed
         """The header, or all of a reply that holds no random bytes."""
         self.remaining = remaining
         """Random bytes after it."""
+        self.page_fd = page_fd
+        """A descriptor that goes with its first byte, until it has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseTerms:
+    """What comes with every lease."""
+
+    max_bytes: int
+    max_seconds: int
+    page_fd: int
+    """The generation page, for the client to map."""
 
 
 class Connection:
@@ -99,9 +116,11 @@ class Connection:
     __slots__ = (
         "_closing",
         "_generator",
+        "_page_sent",
         "_reader",
         "_replies",
         "_request",
+        "_terms",
         "fresh",
         "id",
         "requests",
@@ -110,7 +129,13 @@ class Connection:
     )
 
     def __init__(
-        self, sock: socket.socket, number: int, generator: Generator, *, stream: bool
+        self,
+        sock: socket.socket,
+        number: int,
+        generator: Generator,
+        terms: LeaseTerms,
+        *,
+        stream: bool,
     ) -> None:
         self.sock = sock
         self.id = number
@@ -123,6 +148,8 @@ class Connection:
         self._replies: deque[_Reply] = deque()
         self._request: Request | None = None
         self._closing = False
+        self._terms = terms
+        self._page_sent = False
 
     def serve(self, buffers: Buffers, crowd: Crowd) -> Wait:
         """Serve until it has to wait; raises nothing that a peer can cause.
@@ -255,6 +282,8 @@ class Connection:
             if not fresh:
                 return _Reply(encode_reply(Status.FAILED_CLOSED, request.tag))
         flags = ReplyFlag.DEGRADED if state is ServiceState.DEGRADED else ReplyFlag(0)
+        if request.op is Op.LEASE:
+            return self._lease(request, flags)
         header = encode_reply(Status.OK, request.tag, request.length, flags)
         return _Reply(header, request.length)
 
@@ -270,6 +299,21 @@ class Connection:
         ).encode()
         return encode_reply(Status.OK, request.tag, len(payload)) + payload
 
+    def _lease(self, request: Request, flags: ReplyFlag) -> _Reply:
+        generation, seed = self._generator.lease_seed()
+        terms = self._terms
+        payload = encode_lease(Lease(generation, terms.max_bytes, terms.max_seconds, seed))
+        wipe(seed)
+        page_fd = None
+        if not self._page_sent:
+            self._page_sent = True
+            page_fd = terms.page_fd
+            flags |= ReplyFlag.PAGE
+        header = encode_reply(Status.OK, request.tag, len(payload), flags)
+        fixed = bytearray(header + payload)
+        wipe(payload)
+        return _Reply(fixed, 0, page_fd)
+
     def _send(self, buffers: Buffers) -> bool:
         """Send the replies under way; False when the client does not take them."""
         used = buffers.outbox[:0]
@@ -281,7 +325,12 @@ class Connection:
             while self._replies:
                 size = self._fill(buffers.outbox, stream)
                 used = buffers.outbox[: max(size, len(used))]
-                sent = self.sock.send(buffers.outbox[:size])
+                first = self._replies[0]
+                if first.page_fd is None:
+                    sent = self.sock.send(buffers.outbox[:size])
+                else:
+                    sent = socket.send_fds(self.sock, [buffers.outbox[:size]], [first.page_fd])
+                    first.page_fd = None
                 self._advance(sent)
                 if sent < size:
                     return False
@@ -303,7 +352,8 @@ class Connection:
         draw = self._generator.read_into if stream is None else stream.fill
         for reply in self._replies:
             start = at + len(reply.fixed)
-            if start > len(outbox):
+            # A descriptor goes with the first byte of a send, so its reply begins one.
+            if start > len(outbox) or (at and reply.page_fd is not None):
                 break
             outbox[at:start] = reply.fixed
             at = min(start + reply.remaining, len(outbox))
@@ -318,7 +368,10 @@ class Connection:
         while sent:
             reply = self._replies[0]
             fixed = min(sent, len(reply.fixed))
-            reply.fixed = reply.fixed[fixed:]
+            rest = reply.fixed[fixed:]
+            if isinstance(reply.fixed, bytearray):
+                wipe(reply.fixed)
+            reply.fixed = rest
             drawn = min(sent - fixed, reply.remaining)
             reply.remaining -= drawn
             sent -= fixed + drawn

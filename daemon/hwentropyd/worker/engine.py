@@ -18,7 +18,7 @@ from typing import Final
 
 from hwentropy_core.page import ServiceState
 
-from .connection import Buffers, Connection, Wait
+from .connection import Buffers, Connection, LeaseTerms, Wait
 from .generator import Generator
 
 #: Threads of a worker.  More than the connections that are busy at once on the
@@ -47,12 +47,14 @@ class Engine:
     def __init__(
         self,
         generator: Generator,
+        terms: LeaseTerms,
         ended: Callable[[int], None],
         want_fresh: Callable[[int], None],
     ) -> None:
         """`ended` and `want_fresh` are called with a connection's id, from any thread."""
         self.idle = 0
         self._generator = generator
+        self._terms = terms
         self._ended = ended
         self._want_fresh = want_fresh
         self._epoll = select.epoll()
@@ -73,7 +75,7 @@ class Engine:
         linger = struct.pack("ll", 0, round(LINGER * 1_000_000))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, linger)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, linger)
-        connection = Connection(sock, number, self._generator, stream=stream)
+        connection = Connection(sock, number, self._generator, self._terms, stream=stream)
         with self._lock:
             self._by_fd[sock.fileno()] = connection
         self._epoll.register(sock, _EVENTS[Wait.TURN if stream else Wait.INPUT])

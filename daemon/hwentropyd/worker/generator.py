@@ -85,6 +85,13 @@ class Generator:
         if due:
             self._report()
 
+    def lease_seed(self) -> tuple[int, bytearray]:
+        """The generation and a seed of it for one client's own generator."""
+        with self._seeded:
+            if self.words[PageReader.GENERATION] != self._generation:
+                self._await_seed()
+            return self._generation, self._drbg.child_seed(b"lease", self._generation)
+
     def take_drawn(self) -> int:
         """Bytes handed out since this was last called."""
         with self._seeded:
