@@ -53,7 +53,7 @@ def encode_materials(materials: Iterable[Material]) -> bytearray:
     return bytearray().join(parts)
 
 
-def hkdf_into(out: bytearray, salt: Buffer, ikm: Buffer, info: bytes) -> None:
+def hkdf_into(out: bytearray | memoryview, salt: Buffer, ikm: Buffer, info: bytes) -> None:
     """HKDF-SHA-512 (RFC 5869) into a buffer that its owner can overwrite.
 
     The library takes the salt as `bytes` only: that copy is freed, not erased.
@@ -88,16 +88,25 @@ class Drbg:
     """One generator: unseeded until the first `reseed`, erased by `erase`.
 
     `purpose` separates the root, each worker and each client's child from one
-    another; it is part of every seed.
+    another; it is part of every seed.  `key` and `block` may be memory of the
+    owner's (zeros, 32 bytes, and a power of two above them), for one that has to
+    live somewhere in particular.
     """
 
-    __slots__ = ("_block", "_key", "_next", "_purpose", "_reseeds")
+    __slots__ = ("_block", "_key", "_next", "_purpose", "_reseeds", "_small")
 
-    def __init__(self, purpose: bytes) -> None:
+    def __init__(
+        self,
+        purpose: bytes,
+        *,
+        key: bytearray | memoryview | None = None,
+        block: memoryview | None = None,
+    ) -> None:
         self._purpose = purpose
-        self._key = bytearray(KEY_BYTES)
-        self._block = memoryview(bytearray(BLOCK_BYTES))
-        self._next = BLOCK_BYTES
+        self._key = bytearray(KEY_BYTES) if key is None else key
+        self._block = memoryview(bytearray(BLOCK_BYTES)) if block is None else block
+        self._small = len(self._block) // (BLOCK_BYTES // SMALL_BYTES)
+        self._next = len(self._block)
         self._reseeds = 0
 
     def __repr__(self) -> str:
@@ -129,7 +138,7 @@ class Drbg:
 
         Raises RuntimeError before the first reseed, if it asks for a byte.
         """
-        if len(out) > SMALL_BYTES:
+        if len(out) > self._small:
             self.keystream().fill(out)
             return
         size = len(out)
@@ -171,22 +180,27 @@ class Drbg:
     # gives out zeros, a known key's keystream, or the same bytes twice.
 
     def _drop_block(self) -> None:
-        self._next = BLOCK_BYTES
+        self._next = len(self._block)
         wipe(self._block)
 
     def _take(self, size: int) -> int:
         """Reserve `size` bytes of the block and return where they start."""
-        if self._next + size > BLOCK_BYTES:
-            self._refill()
+        if self._next + size > len(self._block):
+            self.refill()
         start = self._next
         self._next = start + size
         return start
 
-    def _refill(self) -> None:
+    def refill(self) -> None:
+        """Change the key and fill the block: what the block still held is gone.
+
+        Needs no calling, unless the block is the owner's, who hands its bytes out
+        from 32 on.  Raises RuntimeError before the first reseed.
+        """
         if not self._reseeds:
             msg = "the generator is not seeded"
             raise RuntimeError(msg)
-        self._next = BLOCK_BYTES
+        self._next = len(self._block)
         Keystream(bytearray(self._key)).fill(self._block)
         self._key[:] = self._block[:KEY_BYTES]
         self._block[:KEY_BYTES] = ZEROS[:KEY_BYTES]
