@@ -216,7 +216,10 @@ class Supervisor:
         )
         met = self._wishes[:unmet]
         due = self.service.reseed_due(now, healthy & self._pool.group_credits().keys())
-        if met or (due and self._pool.sufficient()):
+        # What a source gave before it failed lies in the pool still; a seed from it
+        # would say `ok` of a service whose sources have gone.
+        enough = len(healthy) >= self.config.pool.min_groups
+        if enough and (met or (due and self._pool.sufficient())):
             self._reseed(now, met)
         if self.service.observe(now, healthy):
             self._publish_state()

@@ -35,7 +35,10 @@ class Worker:
         self._engine.start()
         self._send(channel.Ready())
         while True:
-            datagram, fds, _, _ = socket.recv_fds(self._sock, channel.MESSAGE_BYTES, 1)
+            try:
+                datagram, fds, _, _ = socket.recv_fds(self._sock, channel.MESSAGE_BYTES, 1)
+            except ConnectionResetError:
+                return  # the supervisor ended without having read all that we sent
             if not datagram:
                 return
             message = channel.decode(datagram)
