@@ -9,6 +9,8 @@
     ├── FailedClosed               no source can be trusted: no bytes rather than bad ones
     ├── RequestRefused             the daemon calls the request too long or malformed
     ├── Timeout                    the client's own timeout; also a TimeoutError
+    ├── CheckFailed                a password, token, code or signature is not the right one
+    ├── Expired                    it is the right one, but its time is over; also a CheckFailed
     └── ControlError               an error reply on the control socket, by its name
 
 All but ControlError say in one sentence what failed, on what, and what to do.
@@ -21,8 +23,10 @@ from hwentropy_core.errors import HwentropyError, ProtocolError
 from hwentropy_core.wire import Status
 
 __all__ = [
+    "CheckFailed",
     "ControlError",
     "DaemonUnavailable",
+    "Expired",
     "FailedClosed",
     "HwentropyError",
     "NotPermitted",
@@ -61,6 +65,14 @@ class RequestRefused(HwentropyError):  # noqa: N818 - its fellows' form
 
 class Timeout(HwentropyError, TimeoutError):  # noqa: N818 - as concurrent.futures, queue and zmq
     """The call took longer than the client's `timeout`; its connection was closed."""
+
+
+class CheckFailed(HwentropyError):  # noqa: N818 - says the cause, as in DESIGN
+    """What was shown (a password, token, code or signature) is not the right one."""
+
+
+class Expired(CheckFailed):
+    """What was shown was the right one, but its time is over, or has not come."""
 
 
 class ControlError(HwentropyError):
