@@ -1,7 +1,28 @@
-"""`python -m hwentropyd`: the same as the command `hwentropyd`."""
+"""`hwentropyd` and `python -m hwentropyd`: the daemon without OpenSSL's TLS.
+
+asyncio imports `ssl` where it can and does without where it cannot.  The daemon
+speaks no TLS, and its module and library are 4 MB of memory for nothing; so for
+the time of that one import `ssl` is not to be had.  A plug-in that imports it
+later gets it.
+"""
 
 import sys
+from importlib import import_module
+from types import ModuleType
+from typing import cast
 
-from .command import main
 
-sys.exit(main())
+def main() -> int:
+    """Run the daemon; returns its exit code, see hwentropyd.command."""
+    if "asyncio" not in sys.modules and "ssl" not in sys.modules:
+        # None forbids the import (the import system's documentation, 5.3.1).
+        sys.modules["ssl"] = cast("ModuleType", None)
+        import_module("asyncio")
+        del sys.modules["ssl"]
+    from .command import main as run  # noqa: PLC0415  (it imports asyncio)
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

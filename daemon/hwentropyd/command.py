@@ -10,9 +10,9 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
+from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir
 
@@ -107,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         default="info",
         help="what is worth a line on standard error (default: info)",
     )
-    parser.add_argument("--version", action="version", version=version("hwentropy"))
+    parser.add_argument("--version", action="version", version=VERSION)
     return parser
 
 

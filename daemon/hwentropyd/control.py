@@ -10,11 +10,10 @@ import logging
 import socket
 import sys
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from importlib.resources import files
 from typing import Any, Final
 
-from hwentropy_core import varlink
+from hwentropy_core import VERSION, varlink
 from hwentropy_core.errors import ProtocolError
 
 from .supervisor import NotEnoughEntropyError, Supervisor, UnknownSourceError
@@ -155,7 +154,7 @@ class Control:
         return {
             "vendor": "hwentropy",
             "product": "hwentropyd",
-            "version": version("hwentropy"),
+            "version": VERSION,
             "url": "",
             "interfaces": [_SERVICE, varlink.INTERFACE],
         }

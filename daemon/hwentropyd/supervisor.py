@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any, Final
 
+from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_sources import registry
 
@@ -179,7 +179,7 @@ class Supervisor:
             "generation": self.root.generation,
             "seeded_at": None if self.seeded_at is None else iso_time(self.seeded_at),
             "reseeds": self.root.reseeds,
-            "version": version("hwentropy"),
+            "version": VERSION,
             "pid": os.getpid(),
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "workers": [worker.status() for worker in self.workers.workers],

@@ -11,13 +11,15 @@ daemon's rights.
 """
 
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from inspect import isabstract
-from typing import Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from hwentropy_core.errors import HwentropyError
 
 from .contract import Source, SourceConfig
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 #: The entry point group of plug-ins.
 ENTRY_POINT_GROUP: Final = "hwentropy.sources"
@@ -50,6 +52,13 @@ class UnknownKind(HwentropyError):  # noqa: N818 - says what is wrong
 
 class BrokenPlugin(HwentropyError):  # noqa: N818 - says what is wrong
     """A plug-in of this name is installed, and is of no use."""
+
+
+def entry_points(**selection: str) -> "EntryPoints":
+    """importlib.metadata's; loaded when a plug-in is asked for, as it takes 1.5 MB."""
+    from importlib import metadata  # noqa: PLC0415
+
+    return cast("EntryPoints", metadata.entry_points(**selection))
 
 
 def default_kinds() -> tuple[str, ...]:
@@ -102,7 +111,7 @@ def make_source(kind: str, config: SourceConfig) -> Source:
         ) from None
 
 
-def _load(kind: str, point: EntryPoint, *others: EntryPoint) -> type[Source]:
+def _load(kind: str, point: "EntryPoint", *others: "EntryPoint") -> type[Source]:
     if others:
         raise BrokenPlugin(
             f"more than one installed package offers the source kind {kind!r} "
@@ -129,7 +138,7 @@ def _load(kind: str, point: EntryPoint, *others: EntryPoint) -> type[Source]:
     return loaded
 
 
-def _origin(point: EntryPoint) -> str:
+def _origin(point: "EntryPoint") -> str:
     package = point.dist.name if point.dist is not None else "an unnamed package"
     return f"{package} ({point.value})"
 

@@ -3,18 +3,22 @@
 import signal
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
+from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE
 
 from .actions import reseed, test
+from .analyze import analyze
 from .completion import completion
 from .exits import ExitCode, OutputClosed, die_of, judge
+from .generate_passwords import passphrase, password
+from .generate_picks import choose, integer, shuffle
+from .generate_tokens import apikey, salt, token, uuid
 from .get import get
 from .health import sources, status
 from .layout import printable
@@ -37,11 +41,7 @@ class _Group(click.Group):
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
     if not wanted or ctx.resilient_parsing:
         return
-    try:
-        number = version("hwentropy")
-    except PackageNotFoundError:
-        number = "of unknown number (run from its source tree, not installed)"
-    click.echo(f"hwentropy, version {number}")
+    click.echo(f"hwentropy, version {VERSION}")
     ctx.exit()
 
 
@@ -74,7 +74,10 @@ def cli(ctx: click.Context, *, runtime_dir: Path | None) -> None:
     ctx.obj = Runtime(runtime_dir)
 
 
-for command in (get, status, sources, reseed, test, completion):
+for command in (
+    *(get, token, integer, choose, shuffle, password, passphrase, uuid, apikey, salt),
+    *(status, sources, reseed, test, analyze, completion),
+):
     cli.add_command(command)
 
 

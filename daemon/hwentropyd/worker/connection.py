@@ -12,9 +12,9 @@ import socket
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum, auto
-from importlib.metadata import version
 from typing import Final, Protocol
 
+from hwentropy_core import VERSION
 from hwentropy_core.drbg import Keystream
 from hwentropy_core.limits import MAX_READ, SMALL_BYTES
 from hwentropy_core.memory import wipe
@@ -42,9 +42,6 @@ CHUNK_BYTES: Final = 128 * 1024
 
 #: Bytes of requests taken at a time: 512 requests.
 RECEIVE_BYTES: Final = 512 * HEADER.size
-
-# Read while files may still be opened.
-_VERSION: Final = version("hwentropy")
 
 _OK_WORD: Final = int(ServiceState.OK)
 _READ: Final = int(Op.READ)
@@ -160,12 +157,12 @@ class Connection:
         """
         try:
             if self.stream:
-                return self._serve_stream(buffers)
+                return self._serve_stream(buffers, crowd)
             return self._serve_requests(buffers, crowd)
         except (OSError, SeedNotReceivedError):
             return Wait.END
 
-    def _serve_stream(self, buffers: Buffers) -> Wait:
+    def _serve_stream(self, buffers: Buffers, crowd: Crowd) -> Wait:
         state = self._generator.state
         if state is ServiceState.STARTING:
             return Wait.SEED
@@ -173,7 +170,7 @@ class Connection:
             return Wait.END
         if not self._replies:
             self._replies.append(_Reply(b"", MAX_READ))
-        return Wait.TURN if self._send(buffers) else Wait.ROOM
+        return Wait.TURN if self._send(buffers, crowd) else Wait.ROOM
 
     def _serve_requests(self, buffers: Buffers, crowd: Crowd) -> Wait:
         receive_into = self.sock.recv_into
@@ -234,7 +231,7 @@ class Connection:
             wait = self._collect()
             if not self._replies:
                 return wait
-            if not self._send(buffers):
+            if not self._send(buffers, crowd):
                 return Wait.ROOM
             if self._closing:
                 return Wait.END
@@ -291,7 +288,7 @@ class Connection:
         payload = json.dumps(
             {
                 "protocol": [PROTOCOL_VERSION],
-                "version": _VERSION,
+                "version": VERSION,
                 "state": state.label,
                 "generation": self._generator.words[PageReader.GENERATION],
                 "limits": {"max_read": MAX_READ},
@@ -314,7 +311,7 @@ class Connection:
         wipe(payload)
         return _Reply(fixed, 0, page_fd)
 
-    def _send(self, buffers: Buffers) -> bool:
+    def _send(self, buffers: Buffers, crowd: Crowd) -> bool:
         """Send the replies under way; False when the client does not take them."""
         used = buffers.outbox[:0]
         stream: Keystream | None = None
@@ -327,7 +324,8 @@ class Connection:
                 used = buffers.outbox[: max(size, len(used))]
                 first = self._replies[0]
                 if first.page_fd is None:
-                    sent = self.sock.send(buffers.outbox[:size])
+                    flags = 0 if crowd.idle else socket.MSG_DONTWAIT
+                    sent = self.sock.send(buffers.outbox[:size], flags)
                 else:
                     sent = socket.send_fds(self.sock, [buffers.outbox[:size]], [first.page_fd])
                     first.page_fd = None

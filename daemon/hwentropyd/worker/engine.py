@@ -9,6 +9,7 @@ thousands of idle connections cost no thread, and a few busy ones no epoll.
 """
 
 import contextlib
+import logging
 import select
 import socket
 import struct
@@ -20,6 +21,8 @@ from hwentropy_core.page import ServiceState
 
 from .connection import Buffers, Connection, LeaseTerms, Wait
 from .generator import Generator
+
+log = logging.getLogger(__name__)
 
 #: Threads of a worker.  More than the connections that are busy at once on the
 #: machines seen (a core serves one), few enough that their stacks do not show.
@@ -63,6 +66,7 @@ class Engine:
         self._waiting: dict[int, tuple[Connection, Wait]] = {}
         self._requests_of_ended = 0
         self._empty = threading.Event()
+        self._draining = False
 
     def start(self) -> None:
         """Start the threads."""
@@ -102,6 +106,7 @@ class Engine:
 
     def drain(self, seconds: float) -> None:
         """Take no more requests, answer those that came, for so many seconds at most."""
+        self._draining = True
         with self._lock:
             connections = list(self._by_fd.values())
             self._empty.clear()  # it may have been without connections before
@@ -137,13 +142,21 @@ class Engine:
                 if event & select.EPOLLHUP and not event & select.EPOLLIN:
                     self._end(connection)
                     continue
-                wait = connection.serve(buffers, self)
+                try:
+                    wait = connection.serve(buffers, self)
+                except Exception:
+                    # A bug, but of this connection only: the thread is needed.
+                    log.exception("a connection was ended by an unforeseen error")
+                    wait = Wait.END
                 if wait is Wait.END:
                     self._end(connection)
                 else:
                     self._put_back(connection, wait)
 
     def _put_back(self, connection: Connection, wait: Wait) -> None:
+        if self._draining and wait in {Wait.SEED, Wait.FRESH}:
+            self._end(connection)  # nobody answers these any more
+            return
         with self._lock:
             if self._by_fd.get(connection.sock.fileno()) is not connection:
                 return  # it ended while it was on its way back
