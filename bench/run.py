@@ -16,6 +16,7 @@ from pathlib import Path
 # Started as a script: its own folder is on the path, the tree is not.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from bench import secrets_bench
 from bench.plan import PARTS, Bench, Settings
 from bench.service import BenchError
 from bench.table import print_report
@@ -85,7 +86,13 @@ def main(arguments: list[str]) -> int:
     if options.pin is not None:
         os.sched_setaffinity(0, {options.pin})
     try:
-        report = Bench(settings_of(options), show_progress).report()
+        settings = settings_of(options)
+        report = Bench(settings, show_progress).report()
+        if "secrets" in settings.parts and not (settings.floor_only or settings.against):
+            show_progress("hwentropy.secrets")
+            measured = secrets_bench.measure_secrets(settings.rounds)
+            report |= {"secrets": measured["cells"]}
+            report["targets"] += measured["targets"]
     except BenchError as error:
         show_progress("")
         print(f"bench: {error}", file=sys.stderr)
@@ -95,7 +102,8 @@ def main(arguments: list[str]) -> int:
         return 130
     show_progress("")
     # Two things cannot share standard output: the table gives way to the JSON.
-    print_report(report, sys.stderr if options.json == "-" else sys.stdout)
+    more = [secrets_bench.section(report.get("secrets", []))]
+    print_report(report, sys.stderr if options.json == "-" else sys.stdout, more)
     if options.json == "-":
         print(json.dumps(report, indent=1))
     elif options.json:

@@ -172,12 +172,14 @@ def plain(section: Section) -> list[str]:
     ]
 
 
-def print_report(report: Mapping[str, Any], out: TextIO = sys.stdout) -> None:
-    """Draw the whole report on `out`."""
+def print_report(
+    report: Mapping[str, Any], out: TextIO = sys.stdout, more: Sequence[Section] = ()
+) -> None:
+    """Draw the whole report on `out`, and what other parts drew up themselves."""
     fancy = out.isatty()
     console = Console(file=out, highlight=False)
     print(*head(report), sep="\n", file=out)
-    for section in sections(report):
+    for section in [*sections(report), *(one for one in more if one.rows)]:
         print(file=out)
         if fancy:
             drawn = Table(title=section.title, title_justify="left")
