@@ -1,0 +1,71 @@
+"""docs/recipes.md and hwentropy.examples, run against a real daemon."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hwentropy
+from hwentropy import examples
+
+ROOT = Path(__file__).parents[2]
+RECIPES = (ROOT / "docs" / "recipes.md").read_text()
+PYTHON = re.findall(r"^```python\n(.*?)^```", RECIPES, re.MULTILINE | re.DOTALL)
+
+
+def run(arguments: list[str], runtime: Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """A fresh Python with warnings as errors, that finds its daemon in `runtime`."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        env=os.environ
+        | {
+            "HWENTROPY_RUNTIME_DIR": str(runtime),
+            "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
+        },
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("example", PYTHON)
+def test_every_recipe_runs(example: str, real_daemon: Any, tmp_path: Path) -> None:
+    """Each block runs by itself, with nothing on standard error."""
+    done = run(["-c", example], real_daemon.directory, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_every_name_has_a_recipe_or_a_row() -> None:
+    """What the package exports of these modules is used in the recipes or told in client.md."""
+    client = (ROOT / "docs" / "client.md").read_text()
+    for name in hwentropy.__all__:
+        assert re.search(rf"\b{name}\b", RECIPES + client), name
+
+
+def test_the_examples_walk_through_everything(real_daemon: Any, tmp_path: Path) -> None:
+    """All sections are printed, each with something below it, and no two runs agree."""
+    first, second = (
+        run(["-m", "hwentropy.examples"], real_daemon.directory, tmp_path) for _ in range(2)
+    )
+    assert (first.returncode, first.stderr) == (0, "")
+    titles = [section.__doc__ for section in examples.SECTIONS]
+    blocks = first.stdout.strip().split("\n\n")
+    assert [block.splitlines()[0] for block in blocks] == titles
+    assert all(len(block.splitlines()) > 1 for block in blocks)
+    assert list(tmp_path.iterdir()) == []
+    fresh = {block for block in blocks if "install numpy" not in block}
+    assert not fresh & set(second.stdout.strip().split("\n\n"))
+
+
+def test_without_a_daemon_there_are_no_examples(tmp_path: Path) -> None:
+    """One sentence with the remedy, and the command's exit code for it."""
+    done = run(["-m", "hwentropy.examples"], tmp_path, tmp_path)
+    assert done.returncode == 3
+    assert "start it with" in done.stderr
+    assert "Traceback" not in done.stderr
