@@ -19,6 +19,7 @@ foresee its draws until the next reseed.  In the modes "direct" and
 "prediction_resistant" there is nothing to read, at the price of a round trip.
 """
 
+import atexit
 import contextlib
 import io
 import logging
@@ -156,6 +157,15 @@ class Generator:
                     wipe(view)
                     raise
 
+    def close(self) -> None:
+        """Erase the state and close the connections; a later draw connects anew."""
+        # Not waited for: at exit another thread may hold it until the daemon is seeded.
+        if self._lock.acquire(blocking=False):
+            try:
+                self._forget()
+            finally:
+                self._lock.release()
+
     def after_fork(self) -> None:
         """In a forked child: let go of the parent's lease, connections and locks."""
         self._lock = threading.RLock()
@@ -281,3 +291,5 @@ configure = _shared.configure
 random_bytes = _shared.random_bytes
 fill = _shared.fill
 take = _shared.take
+# A connection left to the interpreter's end is a ResourceWarning there.
+atexit.register(_shared.close)
