@@ -1,5 +1,6 @@
 """Every block of docs/secrets-or-random.md, run against a real daemon."""
 
+import json
 import os
 import re
 import subprocess
@@ -43,8 +44,8 @@ def test_every_name_is_explained() -> None:
         assert re.search(rf"`{name}\b", PAGE), name
 
 
-def test_numpy_goes_on_with_zeros_when_a_callback_raises() -> None:
-    """The page's reason for having no BitGenerator, seen at work."""
+def test_numpy_goes_on_when_a_callback_raises() -> None:
+    """The page's reason for having no BitGenerator, seen at work: no exception, no randomness."""
     pytest.importorskip("numpy", reason="NumPy is not installed (the extra `numpy`)")
     script = """
 import ctypes
@@ -65,5 +66,8 @@ print(numpy.random.Generator(bits).random(2).tolist())
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "[0.0, 0.0]\n"
+    # Zero, or on CPython 3.13 whatever lay in memory: twice the same, near 0.
+    first, second = json.loads(done.stdout)
+    assert first == second
+    assert abs(first) < 1e-300
     assert "no bytes" in done.stderr
