@@ -45,7 +45,7 @@ def test_every_name_is_explained() -> None:
 
 
 def test_numpy_goes_on_when_a_callback_raises() -> None:
-    """The page's reason for having no BitGenerator, seen at work: no exception, no randomness."""
+    """The page's reason for having no BitGenerator, at work: no error, no randomness."""
     pytest.importorskip("numpy", reason="NumPy is not installed (the extra `numpy`)")
     script = """
 import ctypes

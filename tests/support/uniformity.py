@@ -10,7 +10,7 @@ LIMIT = 6.0
 
 def sigmas(counts: Sequence[int]) -> float:
     """How many sigmas above its mean the chi-square statistic of equal cells lies."""
-    return standardised(dict(enumerate(counts)), len(counts))
+    return standardised({str(cell): count for cell, count in enumerate(counts)}, len(counts))
 
 
 def histogram(values: Iterable[int], cells: int, below: int) -> list[int]:
