@@ -23,7 +23,9 @@ class Notifier:
         watchdog_us = environ.pop("WATCHDOG_USEC", "")
         watchdog_pid = environ.pop("WATCHDOG_PID", "")
         mine = not watchdog_pid or watchdog_pid == str(os.getpid())
-        self.watchdog_seconds = int(watchdog_us) / 1e6 if watchdog_us and mine else None
+        self.watchdog_seconds = (
+            int(watchdog_us) / 1e6 if watchdog_us.isdecimal() and mine else None
+        )
         """The watchdog's limit, or None when there is no watchdog."""
 
     def send(self, **fields: str) -> None:
@@ -46,7 +48,7 @@ def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[tu
     pid = environ.pop("LISTEN_PID", "")
     count = environ.pop("LISTEN_FDS", "")
     names = environ.pop("LISTEN_FDNAMES", "").split(":")
-    if pid != str(os.getpid()) or not count:
+    if pid != str(os.getpid()) or not count.isdecimal():
         return []
     fds = range(_FIRST_FD, _FIRST_FD + int(count))
     for fd in fds:

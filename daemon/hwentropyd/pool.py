@@ -15,7 +15,7 @@ about its claim; the claim is the operator's and the health tests' business.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from hwentropy_core.drbg import Material
@@ -87,6 +87,15 @@ class Pool:
             oldest = kept.popleft()
             size -= len(oldest.data)
             wipe(oldest.data)
+
+    def discredit(self, source: str) -> None:
+        """The source is not healthy any more: what it gave is mixed in, and counts nothing.
+
+        A test raises its alarm some samples after the fault began.
+        """
+        kept = self._sources.get(source)
+        if kept and any(one.bits for one in kept):
+            self._sources[source] = deque(replace(one, bits=0.0) for one in kept)
 
     def group_credits(self, since: float | None = None) -> dict[str, float]:
         """Credited bits by group, of contributions started at `since` or later."""

@@ -210,14 +210,16 @@ class Supervisor:
         """Reseed if it is due or wished for and the pool suffices; then judge the state."""
         now = time.monotonic()
         healthy = self._healthy_groups()
+        for lane in self.lanes:
+            if not lane.usable:
+                self._pool.discredit(lane.name)
         # The later a wish the less there is for it, and they stand in order of time.
         unmet = bisect.bisect_left(
             self._wishes, 1, key=lambda wish: not self._pool.sufficient(wish.since)
         )
         met = self._wishes[:unmet]
         due = self.service.reseed_due(now, healthy & self._pool.group_credits().keys())
-        # What a source gave before it failed lies in the pool still; a seed from it
-        # would say `ok` of a service whose sources have gone.
+        # With min_bits alone met, the service would say `ok` and `degraded` in turn.
         enough = len(healthy) >= self.config.pool.min_groups
         if enough and (met or (due and self._pool.sufficient())):
             self._reseed(now, met)

@@ -268,7 +268,13 @@ class WorkerPool:
             if not datagram:
                 self._lost(worker)
                 return
-            self._handle(worker, channel.decode(datagram))
+            try:
+                message = channel.decode(datagram)
+            except ValueError:
+                log.exception("worker %d is not understood", worker.pid)
+                self._lost(worker)
+                return
+            self._handle(worker, message)
 
     def _handle(self, worker: Worker, message: channel.Message) -> None:
         if isinstance(message, channel.Done):

@@ -31,6 +31,11 @@ from hwentropy_core.errors import HwentropyError
 STARTUP_SAMPLES: Final = 1024
 
 
+#: Least H of a sample that a configuration can claim: from here on the repetition count test at
+#: 2^-30 (cut-off 1 + ceil(30 / H) = 961) can raise an alarm within the startup test.
+LEAST_MIN_ENTROPY: Final = 1 / 32
+
+
 class SourceError(HwentropyError):
     """A source could not do what was asked; `remedy` says what the operator can do."""
 
@@ -98,7 +103,7 @@ class SourceConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fro
     credit: bool = True
     """False: mixed in, never counted."""
     group: str | None = None
-    min_entropy: Annotated[float, msgspec.Meta(gt=0, le=64)] | None = None
+    min_entropy: Annotated[float, msgspec.Meta(ge=LEAST_MIN_ENTROPY, le=64)] | None = None
     """Claimed bits per sample in place of the kind's own figure."""
     deadline: Annotated[float, msgspec.Meta(ge=0.05, le=60)] = 5.0
     """Seconds one read of a few dozen samples may take before it counts as hung.

@@ -281,7 +281,7 @@ def test_an_error_names_the_file_that_set_the_key(
         ("[sources.os]\nkind = 0", "sources.os.kind: must be a string, not 0"),
         (
             "[sources.os]\nmin_entropy = 0",
-            "sources.os.min_entropy: must be a number above 0, at most 64, not 0",
+            "sources.os.min_entropy: must be a number from 0.03125 to 64, not 0",
         ),
         (
             "[sources.tpm2]\nsession = 'open'",

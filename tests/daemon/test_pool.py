@@ -205,3 +205,18 @@ def test_no_repr_shows_a_byte() -> None:
     assert "MARKER" not in repr(contribution)
     pool.add(contribution)
     assert "MARKER" not in repr(pool.take())
+
+
+def test_a_source_that_failed_counts_nothing_of_what_it_gave() -> None:
+    """Its samples are mixed in all the same; the other sources keep their credit."""
+    pool = Pool(Policy())
+    pool.add(Contribution("sick", "a", bytearray(b"x" * 80), 320.0, 1.0))
+    pool.add(Contribution("well", "b", bytearray(b"y" * 80), 100.0, 1.0))
+    assert pool.sufficient()
+    pool.discredit("sick")
+    pool.discredit("nobody")
+    assert not pool.sufficient()
+    assert pool.group_credits() == {"b": 100.0}
+    seed = pool.take()
+    assert sorted(bytes(data) for _, data in seed.materials) == [b"x" * 80, b"y" * 80]
+    assert seed.credited == {"sick": 0.0, "well": 100.0}

@@ -228,6 +228,8 @@ class Connection:
     def _answer_held(self, buffers: Buffers, crowd: Crowd) -> Wait | None:
         """Finish the replies under way and answer the requests that are complete."""
         while True:
+            if self._remaining() and self._generator.state is ServiceState.FAILED:
+                return Wait.END  # in the middle of a reply there is no other way to say so
             wait = self._collect()
             if not self._replies:
                 return wait
@@ -240,7 +242,7 @@ class Connection:
 
     def _collect(self) -> Wait | None:
         """Turn requests into replies, up to a chunk; or say what the next one waits for."""
-        planned = sum(HEADER.size + reply.remaining for reply in self._replies)
+        planned = self._remaining()
         while planned < CHUNK_BYTES and not self._closing:
             request = self._request or self._reader.next()
             if request is None:
