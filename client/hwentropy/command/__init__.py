@@ -2,6 +2,8 @@
 
 cli          the group, its global options, how an error ends it
 get          random bytes to a pipe or a file
+generate_*   token, int, choose, shuffle, password, passphrase, uuid, apikey, salt
+analyze      what bytes look like
 health       status, sources
 actions      reseed, test
 completion   the shells' completion scripts

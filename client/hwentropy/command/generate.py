@@ -1,0 +1,66 @@
+"""What the commands that make values share: options, output, and where bytes come from.
+
+A value a line, or one JSON array with --json; nothing else on standard output.
+Values are written as they are made, so --count may be large.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import click
+
+from hwentropy_core.paths import ENTROPY_SOCKET
+
+from .runtime import Runtime
+
+Value: TypeAlias = str | int | Mapping[str, object]
+
+count_option = click.option(
+    "--count",
+    metavar="K",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+
+
+def use_daemon(runtime: Runtime) -> None:
+    """Have hwentropy.generator ask the daemon that this command talks to."""
+    from hwentropy import generator  # noqa: PLC0415 - the other commands do not draw
+
+    if runtime.directory is not None:
+        generator.configure(path=runtime.directory / ENTROPY_SOCKET)
+
+
+def show(values: Iterable[Value], *, as_json: bool) -> None:
+    """Print each value on a line of its own, or all as one JSON array.
+
+    A mapping's first entry is what a line shows.  Text from the command line goes
+    out as the bytes it came in as.
+    """
+    out = sys.stdout
+    if not as_json:
+        for value in values:
+            out.buffer.write(os.fsencode(_line(value)) + b"\n")
+        # A terminal's own buffer is the text layer's, which was not used.
+        out.buffer.flush()
+        return
+    start = "[\n  "
+    for value in values:
+        out.write(start + json.dumps(value))
+        start = ",\n  "
+    out.write("[]\n" if start == "[\n  " else "\n]\n")
+
+
+def _line(value: Value) -> str:
+    return str(next(iter(value.values())) if isinstance(value, Mapping) else value)
+
+
+def wrong_usage(error: ValueError) -> click.UsageError:
+    """A library's ValueError, whose message says what may be asked for."""
+    return click.UsageError(str(error))
