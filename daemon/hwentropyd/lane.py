@@ -4,7 +4,8 @@
          -> on any fault: close, wait the monitor's pause, open again
 
 A batch is as many samples as credit `min_bits`, so that each healthy source
-alone could carry a seed.  The event loop calls `tick`, which declares a call
+alone could carry a seed, but at most 1,024: a source of which little is claimed
+takes several.  The event loop calls `tick`, which declares a call
 that overran its deadline hung.  A thread that is stuck in a library cannot be
 stopped; its late result is thrown away and the lane goes on once it returns.
 """
@@ -223,7 +224,7 @@ class Lane:
             self._answer_tests(self._test_on_demand())
             return
         claim = self._description.claim
-        count = math.ceil(self._min_bits / claim.min_entropy)
+        count = self._batch(claim)
         started = self._monotonic()
         data = self._read(count, claim)
         with self._lock:
@@ -248,6 +249,10 @@ class Lane:
             self._next_poll = 0.0
             self.monitor.opened(description.claim)
 
+    def _batch(self, claim: Claim) -> int:
+        """Samples to draw at a time."""
+        return min(math.ceil(self._min_bits / claim.min_entropy), STARTUP_SAMPLES)
+
     def _read(self, count: int, claim: Claim) -> bytearray:
         """One read, its length checked; raises what the source raises, or SourceError."""
         expected = count * claim.sample_bytes
@@ -265,7 +270,7 @@ class Lane:
     def _test_on_demand(self) -> TestResult:
         claim = self._description.claim
         tests = HealthTests(claim)
-        chunk = math.ceil(self._min_bits / claim.min_entropy)
+        chunk = self._batch(claim)
         done = 0
         while done < STARTUP_SAMPLES:
             count = min(chunk, STARTUP_SAMPLES - done)
