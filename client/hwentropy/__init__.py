@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .session import Session
     from .signed_tokens import SignedTokens, generate_signing_key
     from .tempfiles import secure_temporary_file
+    from .token_service import InvalidToken, TokenService, TokenStoreError
     from .webhooks import Webhook, generate_webhook_secret
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "FailedClosed",
     "HwentropyError",
     "Info",
+    "InvalidToken",
     "NotPermitted",
     "NotSeeded",
     "OneTimeCodes",
@@ -63,6 +65,8 @@ __all__ = [
     "Session",
     "SignedTokens",
     "Timeout",
+    "TokenService",
+    "TokenStoreError",
     "Webhook",
     "check_password",
     "find_api_keys",
@@ -85,9 +89,12 @@ _ELSEWHERE: Final = {
     "Client": ".blocking.client",
     "Control": ".control",
     "Info": ".exchange",
+    "InvalidToken": ".token_service",
     "OneTimeCodes": ".otp",
     "Session": ".session",
     "SignedTokens": ".signed_tokens",
+    "TokenService": ".token_service",
+    "TokenStoreError": ".token_service",
     "Webhook": ".webhooks",
     "check_password": ".hashing",
     "find_api_keys": ".apikeys",

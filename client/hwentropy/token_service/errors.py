@@ -1,12 +1,14 @@
 """What the token service raises.
 
     HwentropyError
-    ├── InvalidToken       this token (or this token id) is not good, and the reason why
-    └── TokenStoreError    the database or its key cannot be used
+    ├── CheckFailed            (hwentropy.errors)
+    │   └── InvalidToken       this token (or this token id) is not good, and the reason why
+    └── TokenStoreError        the database or its key cannot be used
 
 No message holds a token, a part of one, its hash or the key.
 """
 
+from hwentropy.errors import CheckFailed
 from hwentropy_core.errors import HwentropyError
 
 from .records import Reason
@@ -22,7 +24,7 @@ _SENTENCES = {
 }
 
 
-class InvalidToken(HwentropyError):  # noqa: N818 - says the cause, as its fellows
+class InvalidToken(CheckFailed):
     """The token must not be accepted; `reason` says why.
 
     The reason is for the log and for a caller who holds the token.  Answer a
