@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--runtime-dir",
-        type=Path,
+        type=_directory,
         metavar="DIR",
         help=f"where the sockets go (default: ${ENVIRONMENT_VARIABLE}, {daemon_runtime_dir()})",
     )
@@ -109,6 +109,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=VERSION)
     return parser
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        # Path("") is the working directory: an unset shell variable, not a wish.
+        raise argparse.ArgumentTypeError("it is empty; name a directory")
+    return Path(text)
 
 
 def _complain(error: Exception, code: int) -> int:

@@ -560,3 +560,11 @@ def test_check_config_says_what_is_wrong(
 def test_the_shipped_file_is_plain_toml() -> None:
     """As other tools read it: without an end-of-line trick or a key twice."""
     assert tomllib.loads(SHIPPED.read_text())["pool"]["min_bits"] == 320
+
+
+def test_an_empty_runtime_directory_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unset shell variable must not put the sockets into the working directory."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--runtime-dir", ""])
+    assert ended.value.code == 2
+    assert "--runtime-dir: it is empty; name a directory" in capsys.readouterr().err
