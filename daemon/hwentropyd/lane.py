@@ -5,9 +5,11 @@
 
 A batch is as many samples as credit `min_bits`, so that each healthy source
 alone could carry a seed, but at most 1,024: a source of which little is claimed
-takes several.  The event loop calls `tick`, which declares a call
-that overran its deadline hung.  A thread that is stuck in a library cannot be
-stopped; its late result is thrown away and the lane goes on once it returns.
+takes several, one after another where somebody asks.
+
+The event loop calls `tick`, which declares a call that overran its deadline hung.
+A thread that is stuck in a library cannot be stopped; its late result is thrown
+away and the lane goes on once it returns.
 """
 
 import logging
@@ -15,7 +17,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hwentropy_core.memory import wipe
@@ -86,7 +88,8 @@ class Lane:
         self.monitor = SourceMonitor(monotonic, wall)
         self._description = self._described()
         self._lock = threading.Condition()
-        self._wanted = False
+        self._owed = 0.0
+        """Claimed bits still to be drawn without waiting for the next look."""
         self._stopping = False
         self._next_poll = 0.0
         self._busy_since: float | None = None
@@ -107,9 +110,9 @@ class Lane:
             self._lock.notify()
 
     def demand(self) -> None:
-        """Draw a batch as soon as possible."""
+        """Draw what credits `min_bits` as soon as possible."""
         with self._lock:
-            self._wanted = True
+            self._owed = self._min_bits
             self._lock.notify()
 
     def test(self, done: Callable[[TestResult], None]) -> None:
@@ -190,11 +193,11 @@ class Lane:
                     self._lock.wait(wait)
                 if self._stopping:
                     break
-                self._wanted = False
+                owed, self._owed = self._owed, 0.0
                 self._running_tests, self._tests = self._tests, []
             was_open = self.monitor.is_open
             try:
-                self._step()
+                self._step(owed)
             except _FaultNotedError:
                 self._close()
             except BaseException as error:  # noqa: BLE001  (a plug-in may raise anything)
@@ -211,17 +214,19 @@ class Lane:
             return 0.0
         if not self.monitor.is_open:
             return self.monitor.open_at - now
-        if self._wanted or self.monitor.state is not SourceState.HEALTHY:
+        if self._owed > 0 or self.monitor.state is not SourceState.HEALTHY:
             return 0.0
         return self._next_poll - now
 
-    def _step(self) -> None:
+    def _step(self, owed: float) -> None:
         if not self.monitor.is_open:
             if not self._running_tests:
                 self._open()
             return
         if self._running_tests:
             self._answer_tests(self._test_on_demand())
+            with self._lock:
+                self._owed = max(self._owed, owed)
             return
         claim = self._description.claim
         count = self._batch(claim)
@@ -235,11 +240,19 @@ class Lane:
             self._close()
             return
         if usable:
-            bits = count * claim.min_entropy if self.counted else 0.0
+            bits = count * claim.min_entropy
             self._next_poll = self._monotonic() + self._poll_seconds
-            self._deliver(Contribution(self.name, self.group, data, bits, started))
+            with self._lock:
+                # Somebody may have asked meanwhile: for samples later than these.
+                self._owed = max(self._owed, owed - bits)
+            self._deliver(
+                Contribution(
+                    self.name, self.group, data, bits if self.counted else 0.0, started
+                )
+            )
         else:
             wipe(data)
+        self._look_at_facts()
 
     def _open(self) -> None:
         self._timed(self._source.open)
@@ -248,6 +261,12 @@ class Lane:
             self._description = description
             self._next_poll = 0.0
             self.monitor.opened(description.claim)
+
+    def _look_at_facts(self) -> None:
+        """What it says of itself may change while it is open; group and claim may not."""
+        facts = self._timed(self._source.describe).facts
+        with self._lock:
+            self._description = replace(self._description, facts=facts)
 
     def _batch(self, claim: Claim) -> int:
         """Samples to draw at a time."""
@@ -353,8 +372,9 @@ class Lane:
             if self._told == (monitor.state, monitor.reason):
                 return
             self._told = (monitor.state, monitor.reason)
+            remedy = f"; {monitor.remedy}" if monitor.remedy else ""
         if monitor.state is SourceState.FAILED:
-            log.warning("source %s failed: %s", self.name, monitor.reason)
+            log.warning("source %s failed: %s%s", self.name, monitor.reason, remedy)
         elif monitor.state is SourceState.SUSPECT:
             log.warning("source %s is suspect: %s", self.name, monitor.reason)
         elif monitor.state is SourceState.HEALTHY:

@@ -262,8 +262,11 @@ def test_the_group_can_be_set(make: Callable[..., Bench]) -> None:
 def test_it_waits_between_looks_unless_asked(bench: Bench) -> None:
     """A healthy source is left alone until `poll_seconds` are over."""
     bench.healthy()
+    end = time.monotonic() + PATIENCE
+    while bench.lane._owed:
+        assert time.monotonic() < end
+        threading.Event().wait(0.001)
     assert bench.test().passed  # the thread has gone round after the last demand
-    assert bench.test().passed
     delivered = len(bench.delivered)
     assert bench.test().passed
     assert len(bench.delivered) == delivered
@@ -273,6 +276,34 @@ def test_it_waits_between_looks_unless_asked(bench: Bench) -> None:
     while len(bench.delivered) == delivered:
         assert time.monotonic() < end
         threading.Event().wait(0.001)
+
+
+def test_one_demand_brings_a_full_seed_in_several_batches(make: Callable[..., Bench]) -> None:
+    """A source of which little is claimed is not left half-way until its next look."""
+    bench = make(min_entropy=0.125)  # 320 bits are 2,560 samples: three batches of 1,024
+    bench.lane.start()
+    end = time.monotonic() + PATIENCE
+    while not bench.delivered or bench.lane._owed:
+        assert time.monotonic() < end
+        threading.Event().wait(0.001)
+    assert bench.test().passed  # the thread has gone round
+    bench.delivered.clear()
+    bench.lane.demand()
+    while len(bench.delivered) < 3:
+        assert time.monotonic() < end
+        threading.Event().wait(0.001)
+    assert bench.test().passed
+    assert [len(one.data) for one in bench.delivered] == [1024] * 3
+
+
+def test_what_it_says_of_itself_is_kept_up(bench: Bench, mocker: MockerFixture) -> None:
+    """Facts that change while a source is open are shown; its group and claim stay."""
+    bench.healthy()
+    other = Description("others", Claim(8, 1.0, "another"), {"colour": "red"})
+    mocker.patch.object(bench.source, "describe", return_value=other)
+    bench.until(lambda: bench.lane.snapshot()["facts"] == {"colour": "red"})
+    assert bench.lane.group == "fakes"
+    assert bench.lane.snapshot()["min_entropy"] == 8.0
 
 
 def test_a_snapshot_has_what_status_shows(bench: Bench) -> None:
@@ -414,11 +445,15 @@ def test_what_a_strangers_exception_says_is_never_shown(
     assert type(error).__name__ in shown
 
 
-def test_a_sources_own_words_are_shown(bench: Bench, mocker: MockerFixture) -> None:
+def test_a_sources_own_words_are_shown(
+    bench: Bench, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
+) -> None:
     """Reason and remedy of a SourceError are for the operator."""
     bench.healthy()
     mocker.patch.object(bench.source, "read", side_effect=SourceError("it broke", "mend it"))
-    bench.failed()
+    with caplog.at_level(logging.WARNING):
+        bench.failed()
+    assert "source mine failed: it broke; mend it" in caplog.messages
     snapshot = bench.lane.snapshot()
     assert (snapshot["state"], snapshot["reason"], snapshot["remedy"]) == (
         "failed",
