@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hardening.protect_memory()
     hardening.raise_descriptor_limit()
     notifier = Notifier()
-    directory = options.runtime_dir or daemon_runtime_dir()
+    directory = (options.runtime_dir or daemon_runtime_dir()).absolute()
     try:
         listeners = Listeners(directory)
     except AlreadyServedError as error:

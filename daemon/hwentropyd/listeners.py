@@ -3,6 +3,11 @@
 Who holds the lock file of a runtime directory is the one daemon there; so a
 socket file found under the lock was left by a crash and is replaced, unless
 something that is not a hwentropyd still answers on it.
+
+A directory that somebody else can write to is refused: a link put in the place of
+a socket or of the lock would have root make or open a file of their choice.  What
+this does not protect against: an ancestor of the directory that is somebody else's.
+They can move it away, and clients then find what they put there.
 """
 
 import contextlib
@@ -107,7 +112,12 @@ class Listeners:
     def _lock_directory(self, directory: Path) -> None:
         try:
             directory.mkdir(mode=0o755, parents=True, exist_ok=True)
-            lock = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            _check_directory(directory)
+            lock = os.open(
+                directory / ".lock",
+                os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
+                0o600,
+            )
         except OSError as error:
             raise SocketError(
                 f"cannot write to {directory} ({error.strerror}): "
@@ -129,12 +139,16 @@ class Listeners:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             path.unlink(missing_ok=True)
-            sock.bind(str(path))
-            # Before `listen`, so that nobody connects under another mode.
-            path.chmod(mode)
+            # By the umask: `chmod` would follow a link put there in between.
+            before = os.umask(0o777 & ~mode)
+            try:
+                sock.bind(str(path))
+            finally:
+                os.umask(before)
             if name == "control" and os.geteuid() == 0:
                 with contextlib.suppress(KeyError):
-                    os.chown(path, -1, grp.getgrnam(GROUP).gr_gid)
+                    group = grp.getgrnam(GROUP).gr_gid
+                    os.chown(path, -1, group, follow_symlinks=False)
             sock.listen(BACKLOG)
         except OSError as error:
             sock.close()
@@ -145,6 +159,21 @@ class Listeners:
         sock.setblocking(False)
         self._inodes[path] = path.stat().st_ino
         self.sockets.append(Listener(name, path, sock, inherited=False))
+
+
+def _check_directory(directory: Path) -> None:
+    """Raises SocketError where others than root and ourselves can change what is in it."""
+    info = directory.stat()
+    if info.st_uid not in {0, os.geteuid()}:
+        raise SocketError(
+            f"{directory} belongs to user {info.st_uid}, who could put other sockets there: "
+            "choose a directory of your own with --runtime-dir"
+        )
+    if info.st_mode & 0o022:
+        raise SocketError(
+            f"{directory} can be written by others, who could put other sockets there: "
+            f"`chmod go-w {directory}`, or choose another directory with --runtime-dir"
+        )
 
 
 def _answers(path: Path) -> bool:

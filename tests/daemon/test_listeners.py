@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_mock import MockerFixture
@@ -272,6 +273,56 @@ def test_what_is_no_socket_file_is_not_removed_with_its_contents(directory: Path
     with pytest.raises(SocketError, match=r"cannot make the socket .*entropy\.sock"):
         Listeners(directory)
     assert (directory / "entropy.sock" / "precious").is_dir()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o1777])
+def test_a_directory_that_others_can_write_to_is_refused(directory: Path, mode: int) -> None:
+    """They could put a link in a socket's place, which root would follow."""
+    directory.mkdir(parents=True)
+    directory.chmod(mode)
+    with pytest.raises(SocketError, match=r"can be written by others.*chmod go-w"):
+        Listeners(directory)
+    assert not list(directory.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_somebody_elses_directory_is_refused(directory: Path) -> None:
+    """Root must not serve from where a user can change what is served."""
+    directory.mkdir(parents=True)
+    os.chown(directory, 65534, -1)
+    with pytest.raises(SocketError, match=r"belongs to user 65534.*--runtime-dir"):
+        Listeners(directory)
+    assert not list(directory.iterdir())
+
+
+def test_the_lock_is_no_link(directory: Path, tmp_path: Path) -> None:
+    """A file elsewhere is not made by way of it."""
+    directory.mkdir(parents=True)
+    (directory / ".lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(SocketError, match="symbolic links"):
+        Listeners(directory)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_link_in_a_sockets_place_is_not_followed(
+    directory: Path, tmp_path: Path, mocker: MockerFixture
+) -> None:
+    """Put there right after `bind`, it changes neither mode nor group of its target."""
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    before = secret.stat()
+    mocker.patch.object(module, "GROUP", grp.getgrgid(grp.getgrall()[-1].gr_gid).gr_name)
+
+    class Raced(socket.socket):
+        def bind(self, address: Any, /) -> None:
+            super().bind(address)
+            Path(address).unlink()
+            Path(address).symlink_to(secret)
+
+    mocker.patch("hwentropyd.listeners.socket.socket", Raced)
+    Listeners(directory).close()
+    after = secret.stat()
+    assert (after.st_mode, after.st_gid) == (before.st_mode, before.st_gid)
 
 
 # From the service manager
