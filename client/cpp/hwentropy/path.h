@@ -1,0 +1,74 @@
+/* Where a client looks for the daemon's socket (docs/protocol.md, "Sockets").
+ *
+ * The environment is read once, when a client is made; which of two directories
+ * it is, is looked up at each connect.  A program with more rights than its caller
+ * (AT_SECURE: setuid and the like) does not listen to the environment: whoever
+ * chooses the daemon chooses the bytes.
+ */
+#ifndef HWENTROPY_PATH_H
+#define HWENTROPY_PATH_H
+
+#include "base.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/auxv.h>
+#include <sys/un.h>
+
+enum { HWENTROPY_PATH_ROOM = sizeof(((struct sockaddr_un *)0)->sun_path) };
+
+struct hwentropy_path {
+    char text[HWENTROPY_PATH_ROOM]; /* "": none; cut off where it is too long */
+    int too_long;
+};
+
+HWENTROPY_FN void hwentropy_set_path(
+    struct hwentropy_path *path, const char *directory, const char *rest)
+{
+    int size = snprintf(path->text, sizeof path->text, "%s%s", directory, rest);
+    path->too_long = size < 0 || (size_t)size >= sizeof path->text;
+}
+
+HWENTROPY_FN const char *hwentropy_environment(const char *name)
+{
+    const char *value = getauxval(AT_SECURE) ? NULL : getenv(name);
+    return value && *value ? value : NULL;
+}
+
+/* `path` as given, or where this user's clients look: the second only where the first
+ * is not there. */
+HWENTROPY_FN void hwentropy_find_paths(struct hwentropy_path found[2], const char *path)
+{
+    static const char name[] = "/entropy.sock", system_path[] = "/run/hwentropy/entropy.sock";
+    const char *directory = hwentropy_environment("HWENTROPY_RUNTIME_DIR");
+    uid_t user = geteuid();
+    memset(found, 0, 2 * sizeof *found);
+    if (path) {
+        hwentropy_set_path(&found[0], path, "");
+    } else if (directory) {
+        hwentropy_set_path(&found[0], directory, name);
+    } else if (user == 0) {
+        hwentropy_set_path(&found[0], system_path, "");
+    } else {
+        char usual[32]; /* "/run/user/" and ten digits */
+        (void)snprintf(usual, sizeof usual, "/run/user/%u", (unsigned)user);
+        directory = hwentropy_environment("XDG_RUNTIME_DIR");
+        /* The XDG Base Directory Specification: a relative path is invalid, ignore it. */
+        if (!directory || *directory != '/')
+            directory = usual;
+        hwentropy_set_path(&found[0], directory, "/hwentropy/entropy.sock");
+        hwentropy_set_path(&found[1], system_path, "");
+    }
+}
+
+/* The one to connect to now. */
+HWENTROPY_FN const struct hwentropy_path *hwentropy_choose_path(
+    const struct hwentropy_path found[2])
+{
+    int first_is_there = !found[0].too_long && !access(found[0].text, F_OK);
+    if (first_is_there || !found[1].text[0] || access(found[1].text, F_OK))
+        return &found[0];
+    return &found[1];
+}
+
+#endif

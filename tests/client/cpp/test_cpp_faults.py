@@ -1,0 +1,253 @@
+"""The C and C++ clients, direct mode, a daemon that misbehaves, stops, or makes them wait."""
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hwentropy_core.limits import MAX_READ
+from hwentropy_core.wire import HEADER, ReplyFlag, Request, Status, encode_reply
+from support.compiled import Native
+from support.fake_server import FakeDaemon, Handler, Hangup, Peer, honest
+
+#: One that comes at once, one in several pieces, one in several requests.
+FEW = (16, 65536, 3 * MAX_READ)
+
+
+def answer(make: Callable[[Request], bytes], *, hang_up: bool = False) -> Handler:
+    """A handler that sends what `make` gives, and may end the connection then."""
+
+    def handler(peer: Peer, request: object) -> None:
+        assert isinstance(request, Request)
+        peer.send(make(request))
+        if hang_up:
+            raise Hangup
+
+    return handler
+
+
+@pytest.mark.parametrize("size", FEW)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda r: encode_reply(Status.OK, r.tag ^ 1, r.length) + bytes(r.length),
+        lambda r: encode_reply(Status.OK, r.tag, r.length - 1) + bytes(r.length - 1),
+        lambda r: encode_reply(Status.OK, r.tag, r.length, 0x40) + bytes(r.length),
+        lambda r: encode_reply(Status.OK, r.tag, r.length, ReplyFlag.PAGE) + bytes(r.length),
+        lambda r: HEADER.pack(99, 0, r.tag, 0),
+        lambda r: HEADER.pack(Status.OVER_QUOTA, 0, r.tag, 4) + b"hoho",
+        lambda r: HEADER.pack(Status.OVER_QUOTA, ReplyFlag.DEGRADED, r.tag, 0),
+        lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ],
+    ids=["tag", "length", "flags", "page", "status", "payload", "flagged", "garbage"],
+)
+def test_a_bad_reply_is_a_protocol_error(
+    size: int, make: Callable[[Request], bytes], daemon: FakeDaemon, native: Native
+) -> None:
+    """protocol_error, zeros in the buffer, and the next draw on another connection."""
+    daemon.handler = answer(make)
+    native.open(daemon.path)
+    assert native.refused(size)[0] == "protocol_error"
+    daemon.handler = honest
+    assert native.draw(4) == daemon.handed_out[-4:]
+    assert daemon.requests[-1][0] == 2
+
+
+@pytest.mark.parametrize("size", FEW)
+def test_a_disconnect_in_a_reply_is_not_papered_over(
+    size: int, daemon: FakeDaemon, native: Native
+) -> None:
+    """Half a reply is never asked for again: daemon_unavailable, zeros in the buffer."""
+    native.open(daemon.path)
+    native.draw(1)
+    daemon.handler = answer(
+        lambda r: encode_reply(Status.OK, r.tag, r.length) + b"\x55" * (r.length // 2),
+        hang_up=True,
+    )
+    kind, message = native.refused(size)
+    assert kind == "daemon_unavailable"
+    assert "before it had answered" in message
+    assert daemon.connections == 1
+
+
+def test_a_disconnect_in_a_header_is_not_papered_over(
+    daemon: FakeDaemon, native: Native
+) -> None:
+    """One byte of the reply is enough to forbid the second attempt."""
+    native.open(daemon.path)
+    native.draw(1)
+    daemon.handler = answer(lambda _: b"\0", hang_up=True)
+    assert native.refused(16)[0] == "daemon_unavailable"
+    assert daemon.connections == 1
+
+
+@pytest.mark.parametrize("size", FEW)
+def test_a_restart_between_two_draws_is_not_noticed(
+    size: int, daemon: FakeDaemon, native: Native
+) -> None:
+    """The draw after a restart connects anew and succeeds, without a SIGPIPE."""
+    native.open(daemon.path)
+    data = native.draw(size)
+    for _ in range(2):
+        daemon.restart()
+        data += native.draw(size)
+    assert data == daemon.handed_out
+    assert daemon.connections == 3
+
+
+def test_a_connection_that_ends_unanswered_is_retried_once(
+    daemon: FakeDaemon, native: Native
+) -> None:
+    """One new attempt on a new connection; when that fails too, daemon_unavailable."""
+    native.open(daemon.path)
+    native.draw(1)
+
+    def hang_up(peer: Peer, request: object) -> None:
+        raise Hangup
+
+    daemon.handler = hang_up
+    assert native.refused(16)[0] == "daemon_unavailable"
+    assert [number for number, _ in daemon.requests] == [1, 1, 2]
+    assert native.refused(16)[0] == "daemon_unavailable"  # nothing is open: the first counts
+    assert [number for number, _ in daemon.requests] == [1, 1, 2, 3]
+
+
+def test_a_daemon_that_is_gone_says_how_to_start_it(daemon: FakeDaemon, native: Native) -> None:
+    """Stopped between two draws, with its socket left behind: the path and the remedy."""
+    native.open(daemon.path)
+    native.draw(1)
+    daemon.stop()
+    kind, message = native.refused(1)
+    assert kind == "daemon_unavailable"
+    assert f"{daemon.path}; start it with `systemctl" in message
+    daemon.start()
+    assert len(native.draw(1)) == 1
+
+
+@pytest.mark.parametrize("mode", ["direct", "lease"])
+@pytest.mark.parametrize("path", ["nothing", "file/entropy.sock", "file"])
+def test_no_daemon_fails_at_once(path: str, mode: str, tmp_path: Path, native: Native) -> None:
+    """No socket, no directory, no listener: daemon_unavailable, also with no timeout."""
+    (tmp_path / "file").touch()
+    native.open(tmp_path / path, mode, timeout_ms=0)
+    kind, message = native.refused(1)
+    assert kind == "daemon_unavailable"
+    assert "no daemon answers at" in message
+
+
+def test_a_path_too_long_for_a_socket_is_said(native: Native) -> None:
+    """The 107 bytes of sun_path are the system's limit: said, not cut off."""
+    native.open(Path("/" + "x" * 107))
+    kind, message = native.refused(1)
+    assert kind == "daemon_unavailable"
+    assert "too long" in message
+    native.open(Path("/" + "x" * 106))
+    assert "no daemon answers" in native.refused(1)[1]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
+def test_a_socket_that_is_closed_to_this_user(daemon: FakeDaemon, native: Native) -> None:
+    """not_permitted, with the path and the way in."""
+    daemon.path.chmod(0o600)
+    native.ask("user 65534")
+    native.open(daemon.path)
+    kind, message = native.refused(1)
+    assert kind == "not_permitted"
+    assert f"no permission on {daemon.path}" in message
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "connections"),
+    [
+        (Status.NOT_SEEDED, "not_seeded", 1),
+        (Status.TOO_LONG, "request_refused", 1),
+        (Status.NOT_PERMITTED, "not_permitted", 1),
+        (Status.OVER_QUOTA, "over_quota", 1),
+        (Status.FAILED_CLOSED, "failed_closed", 1),
+        (Status.BAD_REQUEST, "request_refused", 2),
+    ],
+)
+@pytest.mark.parametrize("size", [16, 5000])
+def test_a_refusal_leaves_the_connection_in_use(
+    status: Status, kind: str, connections: int, size: int, daemon: FakeDaemon, native: Native
+) -> None:
+    """Its exception, zeros in the buffer, and no reconnect, but after BAD_REQUEST."""
+    daemon.handler = answer(
+        lambda r: encode_reply(status, r.tag), hang_up=status is Status.BAD_REQUEST
+    )
+    native.open(daemon.path)
+    assert native.refused(size)[0] == kind
+    daemon.handler = honest
+    assert native.draw(8) == daemon.handed_out
+    assert daemon.connections == connections
+
+
+def test_bytes_behind_a_refusal_end_the_connection(daemon: FakeDaemon, native: Native) -> None:
+    """They belong to nothing that was asked for, and must not count as the next reply."""
+    daemon.handler = answer(lambda r: encode_reply(Status.OVER_QUOTA, r.tag) + b"stray")
+    native.open(daemon.path)
+    assert native.refused(16)[0] == "over_quota"
+    daemon.handler = honest
+    assert native.draw(4) == daemon.handed_out
+    assert daemon.connections == 2
+
+
+def test_over_quota_in_the_middle_drops_the_rest(daemon: FakeDaemon, native: Native) -> None:
+    """The replies still on the way reach nobody: nothing of them comes with the next draw."""
+
+    def second_refused(peer: Peer, request: object) -> None:
+        assert isinstance(request, Request)
+        refused = len(daemon.requests) == 2
+        peer.send(
+            encode_reply(Status.OVER_QUOTA, request.tag) if refused else peer.reply(request)
+        )
+
+    daemon.handler = second_refused
+    native.open(daemon.path)
+    assert native.refused(4 * MAX_READ)[0] == "over_quota"
+    assert native.draw(8) == daemon.handed_out[-8:]
+    assert daemon.requests[-1][0] == 2
+
+
+@pytest.mark.parametrize("size", FEW)
+def test_a_slow_daemon_times_out(size: int, daemon: FakeDaemon, native: Native) -> None:
+    """timed_out after the client's own limit; the late reply goes to nobody."""
+    release = threading.Event()
+
+    def late(peer: Peer, request: Any) -> None:
+        assert release.wait(30)
+        honest(peer, request)
+
+    daemon.handler = late
+    native.open(daemon.path, timeout_ms=500)
+    try:
+        kind, message = native.refused(size)
+        assert kind == "timed_out"
+        assert "did not answer in time" in message
+        daemon.handler = honest
+        assert native.draw(4) == daemon.handed_out
+        assert daemon.requests[-1][0] == 2
+    finally:
+        release.set()
+
+
+def test_the_timeout_counts_for_the_whole_draw(daemon: FakeDaemon, native: Native) -> None:
+    """A daemon that sends a byte now and then does not keep the draw alive for ever."""
+    stop = threading.Event()
+
+    def drip(peer: Peer, request: object) -> None:
+        assert isinstance(request, Request)
+        for byte in peer.reply(request):
+            if stop.wait(0.02):
+                return
+            peer.send(bytes([byte]))
+
+    daemon.handler = drip
+    native.open(daemon.path, timeout_ms=200)
+    try:
+        assert native.refused(1000)[0] == "timed_out"  # 20 s at this pace
+    finally:
+        stop.set()
