@@ -6,7 +6,8 @@
  * interpreter's lock.  When any of them says no, or too little is left, it
  * returns None and the caller (hwentropy.generator) gets a new block or lease.
  * The logic is that of reservoir.py, which stands in where this was not built;
- * one set of tests holds both.
+ * one set of tests holds both.  A free-threaded interpreter takes its lock back
+ * when it loads this module, which does not say that it can do without.
  *
  * What this does not protect against: the copies in the objects it hands out,
  * which are their owner's, and whoever can read this process's memory.
@@ -95,7 +96,7 @@ static PyObject *take_into(Reservoir *self, PyObject *argument)
     }
     unsigned char *start = ready(self, out.len);
     if (start != NULL) {
-        memcpy(out.buf, start, (size_t)out.len);
+        memmove(out.buf, start, (size_t)out.len);
         overwrite(start, (size_t)out.len);
         control_of(self)->left -= (uint64_t)out.len;
     }
@@ -115,10 +116,23 @@ static PyObject *arm(Reservoir *self, PyObject *arguments)
         PyErr_SetString(PyExc_ValueError, "more bytes than the block holds");
         return NULL;
     }
+    /* A block that was wiped is none.  A filled one looks so once in 2^64. */
+    uint64_t last;
+    memcpy(&last, self->memory + CONTROL_BYTES + self->block_bytes - sizeof last, sizeof last);
     Control *control = control_of(self);
     control->epoch = epoch;
     control->deadline = deadline;
-    control->left = (uint64_t)left;
+    control->left = last == 0 ? 0 : (uint64_t)left;
+    Py_RETURN_NONE;
+}
+
+static PyObject *extend(Reservoir *self, PyObject *argument)
+{
+    long long deadline = PyLong_AsLongLong(argument);
+    if (deadline == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    control_of(self)->deadline = deadline;
     Py_RETURN_NONE;
 }
 
@@ -141,18 +155,33 @@ static PyObject *attach(Reservoir *self, PyObject *argument)
         PyErr_SetString(PyExc_ValueError, "not a generation page");
         return NULL;
     }
+    /* Released last: that may run other code, which may come back here. */
+    Py_buffer old = self->page;
+    int had_one = self->attached;
     control_of(self)->left = 0;
-    if (self->attached) {
-        PyBuffer_Release(&self->page);
-    }
     self->page = page;
     self->attached = 1;
+    if (had_one) {
+        PyBuffer_Release(&old);
+    }
+    Py_RETURN_NONE;
+}
+
+/* The kernel has wiped the memory, and there is no lock. */
+static PyObject *after_fork(Reservoir *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
     Py_RETURN_NONE;
 }
 
 static PyObject *get_left(Reservoir *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromUnsignedLongLong(control_of(self)->left);
+}
+
+/* No other code of the same thread runs within a take. */
+static PyObject *get_interrupted(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    Py_RETURN_FALSE;
 }
 
 static PyObject *reservoir_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
@@ -162,9 +191,12 @@ static PyObject *reservoir_new(PyTypeObject *type, PyObject *arguments, PyObject
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "n:Reservoir", names, &block_bytes)) {
         return NULL;
     }
-    if (block_bytes <= 0 || block_bytes > PY_SSIZE_T_MAX - CONTROL_BYTES) {
-        PyErr_SetString(PyExc_ValueError, "block_bytes must be positive");
+    if (block_bytes < (Py_ssize_t)sizeof(uint64_t)) {
+        PyErr_SetString(PyExc_ValueError, "block_bytes must be at least 8");
         return NULL;
+    }
+    if (block_bytes > PY_SSIZE_T_MAX - CONTROL_BYTES) {
+        return PyErr_NoMemory();
     }
     size_t size = (size_t)(CONTROL_BYTES + block_bytes);
     void *memory =
@@ -218,13 +250,16 @@ static PyMethodDef methods[] = {
     {"take", (PyCFunction)take, METH_O, "The next n bytes, or None."},
     {"take_into", (PyCFunction)take_into, METH_O, "Fill a buffer with the next bytes, or False."},
     {"arm", (PyCFunction)arm, METH_VARARGS, "arm(epoch, deadline, left): the block is filled."},
-    {"disarm", (PyCFunction)disarm, METH_NOARGS, "Forget the block."},
+    {"extend", (PyCFunction)extend, METH_O, "The same bytes until another time."},
+    {"disarm", (PyCFunction)disarm, METH_NOARGS, "Overwrite the block, all of it."},
     {"attach", (PyCFunction)attach, METH_O, "Compare with this generation page from now on."},
+    {"after_fork", (PyCFunction)after_fork, METH_NOARGS, "In a forked child: nothing to do."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef properties[] = {
     {"block", get_block, NULL, "The memory that the bytes are taken from.", NULL},
+    {"interrupted", get_interrupted, NULL, "Whether this thread is within a take: no.", NULL},
     {"left", (getter)get_left, NULL, "Bytes not handed out yet; 0 after a fork.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

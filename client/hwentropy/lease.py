@@ -2,14 +2,21 @@
 
 The page comes with the first lease of a connection.  Its epoch is read before
 each request, so that a reseed between request and reply is noticed at the next
-draw, not missed.
+draw, not missed.  Seeds are received into memory that is overwritten after use.
+
+What this does not protect against: copies of a seed inside the library that
+derives keys from it.
 """
 
+import array
 import os
 import socket
+import time
 from dataclasses import dataclass
+from typing import Final
 
 from hwentropy_core.errors import ProtocolError
+from hwentropy_core.memory import wipe
 from hwentropy_core.page import PageReader
 from hwentropy_core.wire import (
     HEADER,
@@ -23,8 +30,13 @@ from hwentropy_core.wire import (
     decode_reply,
 )
 
-from .endpoint import expired, lost, unreachable
+from .blocking.connection import connect
+from .endpoint import expired, lost
 from .errors import refusal
+from .reservoir import boottime
+
+#: Room for one descriptor: the kernel closes what a peer sends beyond it.
+_ANCILLARY_BYTES: Final = socket.CMSG_LEN(array.array("i").itemsize)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,101 +47,143 @@ class Granted:
     page: PageReader
     epoch: int
     """What the page has to say for as long as the lease is good."""
+    ends: int
+    """When it ends, by `boottime`."""
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the daemon reseeded or failed closed since the request."""
+        return self.page.words[PageReader.EPOCH] != self.epoch
 
 
 class LeaseConnection:
     """One connection to the native socket at `path`, used for leases only.
 
-    `timeout` is in seconds, for connecting and for each reply; None waits for the
-    first seed as long as it takes.
+    `timeout` is what an exception names, in seconds; `deadline` (monotonic
+    seconds) is what counts.  None: no limit.
     """
 
-    def __init__(self, path: str, timeout: float | None) -> None:
+    def __init__(self, path: str, timeout: float | None, deadline: float | None) -> None:
         """Connect; raises DaemonUnavailable, NotPermitted or Timeout."""
         self._path = path
         self._timeout = timeout
+        self._deadline = deadline
         self._page: PageReader | None = None
-        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._sock.settimeout(timeout)
-            self._sock.connect(path)
-        except TimeoutError:
-            self.close()
-            raise expired(path, timeout or 0) from None
-        except OSError as error:
-            self.close()
-            raise unreachable(path, error) from None
+        self._sock = connect(path, timeout, deadline)
 
-    def renew(self, *, block: bool = True) -> Granted:
+    def renew(self, deadline: float | None, *, block: bool = True) -> Granted:
         """Ask for a lease.
 
         Raises the status's exception, DaemonUnavailable, Timeout or ProtocolError;
         after all but the first the connection is closed.
         """
-        epoch = None if self._page is None else self._page.words[PageReader.EPOCH]
+        self._deadline = deadline
         flags = 0 if block else int(RequestFlag.DONT_BLOCK)
-        try:
-            self._sock.sendall(HEADER.pack(Op.LEASE, flags, 0, 0), socket.MSG_NOSIGNAL)
-            lease = self._receive()
-        except TimeoutError:
-            self.close()
-            raise expired(self._path, self._timeout or 0) from None
-        except OSError:
-            self.close()
-            raise lost(self._path) from None
-        except ProtocolError:
-            self.close()
-            raise
-        if self._page is None:
-            self.close()
-            raise ProtocolError(f"the daemon at {self._path} sent a lease without its page")
-        if epoch is None:
+        while True:
+            page = self._page
+            epoch = 0 if page is None else page.words[PageReader.EPOCH]
+            asked = boottime()
+            lease = self._exchange(flags)
+            if page is not None:
+                return Granted(lease, page, epoch, asked + lease.max_seconds * 1_000_000_000)
             # The page came with this very reply: whatever happened before it was
             # read is a reason to ask once more.
-            return self.renew(block=block)
-        return Granted(lease, self._page, epoch)
+            wipe(lease.seed)
 
     @property
     def alive(self) -> bool:
-        """Whether the daemon still holds its end."""
+        """Whether the daemon still holds its end, and has sent nothing unasked."""
         try:
-            return self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+            # MSG_DONTWAIT would do if Python did not wait for the timeout first.
+            self._sock.setblocking(False)
+            self._sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
             return True
         except OSError:
             return False
+        return False
 
     def close(self) -> None:
         """Close the connection; a page in use stays mapped."""
         self._sock.close()
 
-    def _receive(self) -> Lease:
-        reply = decode_reply(self._exactly(HEADER.size))
+    def _exchange(self, flags: int) -> Lease:
+        try:
+            status, lease = self._ask(flags)
+        except BaseException as error:
+            # A signal handler's too: the reply to this request is nobody's now.
+            self.close()
+            if isinstance(error, TimeoutError):
+                raise expired(self._path, self._timeout or 0) from None
+            if isinstance(error, OSError):
+                raise lost(self._path) from None
+            raise
+        if lease is None:
+            raise refusal(status, self._path)
+        return lease
+
+    def _ask(self, flags: int) -> tuple[Status, Lease | None]:
+        """One request and its whole reply."""
+        before = self._page
+        self._arm()
+        self._sock.sendall(HEADER.pack(Op.LEASE, flags, 0, 0), socket.MSG_NOSIGNAL)
+        header = bytearray(HEADER.size)
+        self._receive(header)
+        reply = decode_reply(header)
         if reply.tag:
             raise ProtocolError(f"reply with tag {reply.tag} where 0 was due, {self._path}")
-        if reply.status is not Status.OK:
-            raise refusal(reply.status, self._path)
-        payload = self._exactly(reply.length)
-        if bool(reply.flags & ReplyFlag.PAGE) and self._page is None:
-            raise ProtocolError(f"the daemon at {self._path} sent no page with its first lease")
-        if len(payload) != LEASE_BYTES:
-            raise ProtocolError(f"lease of {len(payload)} bytes, {self._path}")
-        return decode_lease(payload)
+        lease = None
+        if reply.status is Status.OK:
+            if reply.length != LEASE_BYTES:
+                raise ProtocolError(f"lease of {reply.length} bytes, {self._path}")
+            lease = self._lease()
+        due = before is None and lease is not None
+        announced = bool(reply.flags & ReplyFlag.PAGE)
+        if due != announced or due != (self._page is not before):
+            raise ProtocolError(
+                f"the daemon at {self._path} sent {'no' if due else 'a second'} generation page"
+            )
+        return reply.status, lease
 
-    def _exactly(self, size: int) -> bytearray:
-        """`size` bytes; a descriptor that comes with them is the page's."""
-        data = bytearray()
-        while len(data) < size:
-            part, fds, _, _ = socket.recv_fds(self._sock, size - len(data), 1)
-            for fd in fds:
-                self._take_page(fd)
-            if not part:
+    def _lease(self) -> Lease:
+        payload = bytearray(LEASE_BYTES)
+        try:
+            self._receive(payload)
+            lease = decode_lease(payload)
+        finally:
+            wipe(payload)
+        if not lease.max_bytes or not lease.max_seconds:
+            raise ProtocolError(f"the daemon at {self._path} sent a lease that has ended")
+        return lease
+
+    def _receive(self, buffer: bytearray) -> None:
+        """Fill a buffer; a descriptor that comes with it is the page's."""
+        view = memoryview(buffer)
+        filled = 0
+        while filled < len(view):
+            self._arm()
+            got, ancillary, _, _ = self._sock.recvmsg_into(
+                [view[filled:]], _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
+            )
+            for level, kind, data in ancillary:
+                if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                    for fd in array.array("i", data):
+                        self._take_page(fd)
+            if not got:
                 raise ConnectionResetError
-            data += part
-        return data
+            filled += got
 
     def _take_page(self, fd: int) -> None:
         try:
+            if self._page is not None:
+                raise ProtocolError(f"the daemon at {self._path} sent a second generation page")
             self._page = PageReader(fd)
         finally:
             os.close(fd)
+
+    def _arm(self) -> None:
+        """Let the next system call wait no longer than the call still may."""
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)

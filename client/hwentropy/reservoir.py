@@ -5,12 +5,14 @@
 is wiped by the kernel in a forked child (MADV_WIPEONFORK, Linux 4.14) and left out
 of core dumps; bytes are overwritten as they are handed out.
 
-`take` gives None whenever the caller has to look closer: too little left,
-another epoch on the generation page, the lease's time over, a fork.
+`take` and `take_into` may be called from any thread at any time, also in a signal
+handler that interrupted another; they give None (False) whenever the caller has
+to look closer: too little left, another epoch on the generation page, the time
+over, a fork.  All else is one thread's at a time, and not for one that is in the
+middle of a `take` (`interrupted`).
 
-What this does not protect against: the Python version makes a temporary of the
-position, which an interrupted draw may leave advanced; bytes are then lost, never
-given twice.
+What this does not protect against: a draw that an exception interrupts in the
+Python version may lose its bytes; they are never given twice.
 """
 
 import mmap
@@ -22,8 +24,6 @@ from typing import TYPE_CHECKING, Final, Protocol, SupportsIndex
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import PageReader
 
-from . import forks
-
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -32,6 +32,7 @@ _MADV_WIPEONFORK: Final = 18
 
 _CONTROL_BYTES: Final = 4096
 _LEFT, _EPOCH, _DEADLINE = range(3)
+_WORD_BYTES: Final = 8
 
 
 def boottime() -> int:
@@ -52,6 +53,11 @@ class Reservoir(Protocol):
         """Bytes not handed out yet; 0 after a fork."""
         ...
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the calling thread is in the middle of a `take`."""
+        ...
+
     def take(self, n: SupportsIndex, /) -> bytes | None:
         """The next n bytes, or None."""
         ...
@@ -61,15 +67,27 @@ class Reservoir(Protocol):
         ...
 
     def arm(self, epoch: int, deadline: int, left: int, /) -> None:
-        """The last `left` bytes of the block are filled, for this epoch and until then."""
+        """The last `left` bytes of the block are filled, for this epoch and until then.
+
+        None are where its last word is 0: a block that was wiped (a filled one looks
+        so once in 2^64).
+        """
+        ...
+
+    def extend(self, deadline: int, /) -> None:
+        """The same bytes until another time."""
         ...
 
     def disarm(self) -> None:
-        """Forget the block."""
+        """Overwrite the block, all of it."""
         ...
 
     def attach(self, page: "Buffer", /) -> None:
         """Compare with this generation page from now on."""
+        ...
+
+    def after_fork(self) -> None:
+        """In a forked child, before anything but a `take`."""
         ...
 
 
@@ -77,8 +95,8 @@ class PythonReservoir:
     """The class where the C extension was not built."""
 
     def __init__(self, block_bytes: int) -> None:
-        if block_bytes <= 0:
-            raise ValueError("block_bytes must be positive")
+        if block_bytes < _WORD_BYTES:
+            raise ValueError(f"block_bytes must be at least {_WORD_BYTES}")
         memory = mmap.mmap(
             -1, _CONTROL_BYTES + block_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         )
@@ -87,47 +105,62 @@ class PythonReservoir:
         whole = memoryview(memory)
         self._control = whole[:_CONTROL_BYTES].cast("Q")
         self.block = whole[_CONTROL_BYTES : _CONTROL_BYTES + block_bytes]
+        self._tail = self.block[-_WORD_BYTES:].cast("Q")
         self._words: memoryview | None = None
-        self._lock = threading.Lock()
-        forks.watch(self)
+        self._lock = threading.RLock()
+        self._taking = 0
+        """The thread within a `take`."""
 
     @property
     def left(self) -> int:
         """Bytes not handed out yet; 0 after a fork."""
         return self._control[_LEFT]
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the calling thread is in the middle of a `take`."""
+        return self._taking == threading.get_ident()
+
     def take(self, n: SupportsIndex, /) -> bytes | None:
         """The next n bytes, or None."""
         size = operator.index(n)
-        with self._lock:
-            part = self._ready(size)
-            if part is None:
-                return None
-            out = part.tobytes()
-            wipe(part)
-            return out
+        if not 0 <= size <= len(self.block):
+            return None
+        out = bytearray(size)
+        try:
+            return bytes(out) if self.take_into(out) else None
+        finally:
+            wipe(out)
 
     def take_into(self, buffer: "Buffer", /) -> bool:
         """Fill a buffer with the next bytes, or False."""
-        with memoryview(buffer) as given, given.cast("B") as out, self._lock:
-            part = self._ready(len(out))
-            if part is None:
-                return False
-            out[:] = part
-            wipe(part)
-            return True
+        with memoryview(buffer) as given:
+            if given.readonly or not given.c_contiguous:
+                raise BufferError("not a writable, contiguous buffer")
+            # A view with no elements cannot be cast.
+            out = given.cast("B") if given.nbytes else memoryview(bytearray())
+            # Before the lock: a fork that Python was not told of may leave it held.
+            return len(out) <= self._control[_LEFT] and self._move(out)
 
     def arm(self, epoch: int, deadline: int, left: int, /) -> None:
         """The last `left` bytes of the block are filled, for this epoch and until then."""
         if not 0 <= left <= len(self.block):
             raise ValueError("more bytes than the block holds")
         with self._lock:
+            self._control[_LEFT] = 0
             self._control[_EPOCH] = epoch
             self._control[_DEADLINE] = deadline
-            self._control[_LEFT] = left
+            # No call between the two: no signal handler runs, so none forks.
+            if self._tail[0]:
+                self._control[_LEFT] = left
+
+    def extend(self, deadline: int, /) -> None:
+        """The same bytes until another time."""
+        with self._lock:
+            self._control[_DEADLINE] = deadline
 
     def disarm(self) -> None:
-        """Forget the block."""
+        """Overwrite the block, all of it."""
         with self._lock:
             self._control[_LEFT] = 0
             wipe(self.block)
@@ -135,29 +168,48 @@ class PythonReservoir:
     def attach(self, page: "Buffer", /) -> None:
         """Compare with this generation page from now on."""
         with memoryview(page) as view:
-            words = view.cast("B").cast("Q")
-        if len(words) <= PageReader.EPOCH:
+            words = view.cast("B")[: _WORD_BYTES * (PageReader.EPOCH + 1)]
+        if len(words) <= _WORD_BYTES * PageReader.EPOCH:
             raise ValueError("not a generation page")
         with self._lock:
             self._control[_LEFT] = 0
-            self._words = words
+            self._words = words.cast("Q")
 
     def after_fork(self) -> None:
         """In a forked child: a thread of the parent may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        if not self.interrupted:
+            self._taking = 0
 
-    def _ready(self, size: int) -> memoryview | None:
+    def _move(self, out: memoryview) -> bool:
+        with self._lock:
+            if self._taking:
+                return False
+            self._taking = threading.get_ident()
+            try:
+                start = self._reserve(len(out))
+                if start is None:
+                    return False
+                part = self.block[start : start + len(out)]
+                out[:] = part
+                wipe(part)
+                # 0 in a child that a signal handler forked meanwhile: those were zeros.
+                return self._control[_DEADLINE] != 0
+            finally:
+                self._taking = 0
+
+    def _reserve(self, size: int) -> int | None:
+        """Where `size` bytes can be taken from, or None."""
         left = self._control[_LEFT]
         if (
-            not 0 <= size <= left
+            size > left
             or self._words is None
             or self._words[PageReader.EPOCH] != self._control[_EPOCH]
             or boottime() >= self._control[_DEADLINE]
         ):
             return None
-        start = len(self.block) - left
         self._control[_LEFT] = left - size
-        return self.block[start : start + size]
+        return len(self.block) - left
 
 
 def make_reservoir(block_bytes: int) -> Reservoir:

@@ -94,6 +94,7 @@ _READ_FLAGS: Final = int(RequestFlag.DONT_BLOCK | RequestFlag.PREDICTION_RESISTA
 _LEASE_FLAGS: Final = int(RequestFlag.DONT_BLOCK)
 _REPLY_FLAGS: Final = int(ReplyFlag.DEGRADED | ReplyFlag.PAGE)
 _LEASE: Final = struct.Struct(f">QQI4x{KEY_BYTES}s")
+_LEASE_TERMS: Final = struct.Struct(">QQI4x")
 
 #: Bytes of the payload of a reply to a LEASE.
 LEASE_BYTES: Final = _LEASE.size
@@ -169,7 +170,8 @@ def decode_lease(payload: bytearray) -> Lease:
     if len(payload) != LEASE_BYTES:
         msg = f"lease of {len(payload)} bytes, not {LEASE_BYTES}"
         raise ProtocolError(msg)
-    generation, max_bytes, max_seconds, _ = _LEASE.unpack(payload)
+    # Without the seed: it would be a `bytes`, which cannot be overwritten.
+    generation, max_bytes, max_seconds = _LEASE_TERMS.unpack_from(payload)
     return Lease(generation, max_bytes, max_seconds, payload[-KEY_BYTES:])
 
 

@@ -65,7 +65,7 @@ class Connection:
         """Whether the next call may use it."""
         self.degraded = False
         """Whether the last read was served while the daemon was degraded."""
-        self._sock = _connect(path, timeout, deadline)
+        self._sock = connect(path, timeout, deadline)
 
     def start(self, deadline: float | None) -> None:
         """Begin a call that has to end by `deadline` (monotonic seconds)."""
@@ -226,7 +226,8 @@ class Connection:
         self._sock.settimeout(left)
 
 
-def _connect(path: str, timeout: float | None, deadline: float | None) -> socket.socket:
+def connect(path: str, timeout: float | None, deadline: float | None) -> socket.socket:
+    """A connected socket; raises as `Connection` does."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if deadline is not None:
