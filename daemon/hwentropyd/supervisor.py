@@ -72,7 +72,8 @@ class Supervisor:
         self._notifier = notifier
         self._pool = Pool(config.pool.policy())
         self._wishes: list[_Wish] = []
-        self._answers: set[asyncio.Task[None]] = set()
+        self._answers: dict[tuple[int, int], asyncio.Task[None]] = {}
+        """Who answers a wish for fresh entropy, by worker and connection."""
         self._started = time.monotonic()
         self._next_ping = 0.0
         self._next_watchdog = 0.0
@@ -86,6 +87,7 @@ class Supervisor:
             config.server,
             drawn=self._drawn,
             want_fresh=self._want_fresh,
+            ended=self._connection_ended,
         )
         self.lanes = [
             Lane(
@@ -141,11 +143,21 @@ class Supervisor:
             async with asyncio.timeout(self.config.server.prediction_resistance_seconds):
                 return await wish.future
         except TimeoutError:
-            with contextlib.suppress(ValueError):
-                self._wishes.remove(wish)
             raise NotEnoughEntropyError(
                 "the healthy sources did not give a fresh seed in time; see `hwentropy sources`"
             ) from None
+        finally:
+            self._forget(wish)
+
+    def _forget(self, wish: _Wish) -> None:
+        """Take it out of the list, if it is still there."""
+        since = wish.since
+        at = bisect.bisect_left(self._wishes, since, key=lambda one: one.since)
+        while at < len(self._wishes) and self._wishes[at].since == since:
+            if self._wishes[at] is wish:
+                del self._wishes[at]
+                return
+            at += 1
 
     async def test_source(self, name: str) -> TestResult:
         """Run a source's on-demand health test; raises UnknownSourceError."""
@@ -280,9 +292,20 @@ class Supervisor:
                 met = True
             worker.send(Fresh(number, met))
 
-        task = self._loop.create_task(answer())
-        self._answers.add(task)
-        task.add_done_callback(self._answers.discard)
+        key = (worker.number, number)
+        task = self._answers[key] = self._loop.create_task(answer())
+
+        def answered(_: asyncio.Task[None]) -> None:
+            if self._answers.get(key) is task:
+                del self._answers[key]
+
+        task.add_done_callback(answered)
+
+    def _connection_ended(self, worker: Worker, number: int) -> None:
+        """Nobody waits for its answer any more: wishes are bounded by connections."""
+        task = self._answers.get((worker.number, number))
+        if task is not None:
+            task.cancel()
 
     def _watch(self, sock: socket.socket, *, stream: bool) -> None:
         self._loop.add_reader(sock, self._accept, sock, stream)
@@ -365,7 +388,7 @@ class Supervisor:
                 self._loop.remove_reader(listener.sock)
         for lane in self.lanes:
             lane.stop()
-        for task in self._answers:
+        for task in self._answers.values():
             task.cancel()
         await self.workers.stop()
         self.root.erase()

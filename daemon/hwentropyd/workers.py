@@ -36,7 +36,8 @@ PING_SECONDS: Final = 5.0
 #: for a while has not asked, and blames nobody.
 SILENT_SECONDS: Final = 15.0
 
-#: Pause before a worker that died within a second of its start is replaced.
+#: Pause before a worker is replaced that died within a second of its start or could
+#: not be started.
 RESPAWN_SECONDS: Final = 0.5
 
 #: Seconds for a worker to end after Stop: its own 0.6 and the way there, so that
@@ -149,13 +150,18 @@ class WorkerPool:
         *,
         drawn: Callable[[int], None],
         want_fresh: Callable[[Worker, int], None],
+        ended: Callable[[Worker, int], None],
     ) -> None:
-        """`drawn` hears of bytes handed out, `want_fresh` of prediction resistance."""
+        """`drawn` hears of bytes handed out, `want_fresh` of prediction resistance.
+
+        `ended` hears of a connection that is over, by its worker and number.
+        """
         self.root = root
         self.workers: list[Worker] = []
         self.server = server
         self._drawn = drawn
         self._want_fresh = want_fresh
+        self._ended = ended
         self.loop = asyncio.get_running_loop()
         self._serial = 0
         self._next_connection = 0
@@ -164,7 +170,7 @@ class WorkerPool:
         self._held: deque[tuple[socket.socket, bool]] = deque()
 
     def start(self) -> None:
-        """Start the workers."""
+        """Start the workers; raises OSError when one cannot be started."""
         for _ in range(self.server.workers):
             self._spawn()
 
@@ -279,6 +285,7 @@ class WorkerPool:
     def _handle(self, worker: Worker, message: channel.Message) -> None:
         if isinstance(message, channel.Done):
             worker.connections.discard(message.id)
+            self._ended(worker, message.id)
         elif isinstance(message, channel.WantFresh):
             self._want_fresh(worker, message.id)
         elif isinstance(message, channel.Drawn):
@@ -296,13 +303,24 @@ class WorkerPool:
         self.workers.remove(worker)
         # Its end is closed, so it has exited or is about to; do not wait for that.
         worker.close()
+        for number in worker.connections:
+            self._ended(worker, number)
         if self._stopping:
             return
         log.warning("worker %d ended (%s): replaced", worker.pid, _how(worker.process))
         if self.loop.time() - worker.started < 1.0:
-            self.loop.call_later(RESPAWN_SECONDS, self._spawn)
+            self.loop.call_later(RESPAWN_SECONDS, self._replace)
         else:
+            self._replace()
+
+    def _replace(self) -> None:
+        """Start a worker in the place of a lost one, as soon as the machine lets us."""
+        try:
             self._spawn()
+        except OSError as error:
+            # No process, memory or descriptor to be had: for now, as a rule.
+            log.warning("no worker can be started (%s): tried again", error.strerror)
+            self.loop.call_later(RESPAWN_SECONDS, self._replace)
 
 
 def _how(process: "subprocess.Popen[bytes]") -> str:

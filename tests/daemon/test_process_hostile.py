@@ -338,3 +338,31 @@ def test_info_is_small_and_says_what_the_protocol_promises(daemon: Daemon) -> No
     assert said["protocol"] == [1]
     assert said["limits"] == {"max_read": MAX_READ}
     assert (said["state"], said["generation"]) == ("ok", daemon.generation())
+
+
+class Poor(Daemon):
+    """A daemon, and workers, that may have 100 descriptors each."""
+
+    def command(self) -> list[str]:
+        """Under prlimit(1), which becomes it."""
+        return ["prlimit", "--nofile=100:100", *super().command()]
+
+
+def test_more_connections_than_descriptors_cost_no_worker() -> None:
+    """Where fewer descriptors are to be had than `max_connections`, the rest is turned away."""
+    with Poor() as daemon, ExitStack() as crowd:
+        first = crowd.enter_context(daemon.connect())
+        assert ask(first, 16).status == OK
+        workers = daemon.worker_pids()
+        others = [crowd.enter_context(daemon.connect()) for _ in range(400)]
+        # Two workers with 100 descriptors each: at least these are too many.
+        closed = sum(is_closed(one) for one in others[200:])
+        assert closed == 200
+        assert ask(first, 16).status == OK
+        assert daemon.worker_pids() == workers
+        for one in others:
+            one.close()
+        daemon.wait_for(
+            lambda: sum(one["connections"] for one in daemon.status()["workers"]) == 1, "empty"
+        )
+        daemon.check()

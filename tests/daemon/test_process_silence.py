@@ -1,9 +1,14 @@
 """Real workers that are stopped, slow or left alone, with the pool's clock in our hands."""
 
 import asyncio
+import errno
 import os
 import signal
+from typing import Any
 
+from pytest_mock import MockerFixture
+
+from hwentropyd import workers as workers_module
 from hwentropyd.config import ServerConfig
 from hwentropyd.pool import Seed
 from hwentropyd.root import Root
@@ -19,7 +24,9 @@ async def started() -> WorkerPool:
     """A pool of two workers that serve."""
     root = Root()
     root.reseed(Seed([(b"test", bytearray(range(40)))], {}, frozenset()), ignore)
-    pool = WorkerPool(root, ServerConfig(workers=2), drawn=ignore, want_fresh=ignore)
+    pool = WorkerPool(
+        root, ServerConfig(workers=2), drawn=ignore, want_fresh=ignore, ended=ignore
+    )
     pool.start()
     async with asyncio.timeout(PATIENCE):
         await pool.ready()
@@ -51,6 +58,33 @@ def test_a_worker_that_does_not_answer_is_replaced() -> None:
                 await asyncio.sleep(0.001)
         assert well in pool.workers
         assert stopped.process.returncode == -signal.SIGKILL
+        await pool.stop()
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again(mocker: MockerFixture) -> None:
+    """No process to be had for a moment (EAGAIN) does not leave the service short for ever."""
+
+    async def scenario() -> None:
+        pool = await started()
+        lost, well = pool.workers
+        real = workers_module.Worker
+        failures = iter([OSError(errno.EAGAIN, "try again")])
+
+        def sometimes(*given: Any) -> Worker:
+            for error in failures:
+                raise error
+            return real(*given)
+
+        mocker.patch.object(workers_module, "Worker", sometimes)
+        mocker.patch.object(workers_module, "RESPAWN_SECONDS", 0.01)
+        os.kill(lost.pid, signal.SIGKILL)
+        async with asyncio.timeout(PATIENCE):
+            while lost in pool.workers or len(pool.workers) < 2:
+                await asyncio.sleep(0.001)
+        assert well in pool.workers
+        assert next(failures, None) is None
         await pool.stop()
 
     asyncio.run(scenario())

@@ -43,8 +43,7 @@ class Worker:
                 return
             message = channel.decode(datagram)
             if isinstance(message, channel.Connection):
-                client = socket.socket(fileno=fds[0])
-                self._engine.adopt(client, message.id, stream=message.stream)
+                self._adopt(message, fds)
             elif isinstance(message, channel.Seed):
                 self._generator.seed(message.generation, bytearray(message.seed))
             elif isinstance(message, channel.Fresh):
@@ -59,6 +58,15 @@ class Worker:
             elif isinstance(message, channel.Stop):
                 self._engine.drain(DRAIN_SECONDS)
                 return
+
+    def _adopt(self, message: channel.Connection, fds: list[int]) -> None:
+        if not fds:
+            # No descriptor was free for it (MSG_CTRUNC), so the kernel has closed it.
+            # Only that client is turned away.
+            self._connection_ended(message.id)
+            return
+        client = socket.socket(fileno=fds[0])
+        self._engine.adopt(client, message.id, stream=message.stream)
 
     def _connection_ended(self, number: int) -> None:
         self._send(channel.Done(number))

@@ -24,8 +24,7 @@ _LOOK_AGAIN: Final = 0.0005
 
 #: Bytes handed out before they are reported, so that `reseed_bytes` and
 #: `degraded_bytes` hold to within this much a worker: what one worker serves in
-#: some ten milliseconds, a message that costs microseconds.  Small requests do
-#: not look; they come to less than this between two pings.
+#: some ten milliseconds, a message that costs microseconds.
 REPORT_BYTES: Final = 16 << 20
 
 
@@ -67,6 +66,9 @@ class Generator:
                 self._await_seed()
             self._drbg.read_into(out)
             self.drawn += len(out)
+            due = self.drawn - self._reported >= REPORT_BYTES
+        if due:
+            self._report()
 
     def keystream(self) -> Keystream:
         """A one-time keystream; say with `count` how much of it was handed out."""
