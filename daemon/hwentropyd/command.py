@@ -24,6 +24,8 @@ from .listeners import AlreadyServedError, Listeners, SocketError
 from .notify import Notifier
 from .supervisor import Supervisor
 
+log = logging.getLogger(__name__)
+
 EXIT_STOPPED, EXIT_FAILED, EXIT_USAGE, EXIT_ALREADY_SERVED = range(4)
 
 
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load(options.config)
     except ConfigError as error:
         return _complain(error, EXIT_USAGE)
+    for doubt in config.doubts:
+        log.warning("%s", doubt)
     if options.check_config:
         names = ", ".join(str(file) for file in config.files) or "built-in defaults"
         print(f"configuration fine: {names}")

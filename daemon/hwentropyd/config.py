@@ -73,6 +73,20 @@ class Config(msgspec.Struct, frozen=True):
     """The enabled ones, built-in defaults first."""
     files: tuple[Path, ...] = ()
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What can be meant and hardly is, a sentence each."""
+        counted = [
+            setup.name
+            for setup in self.sources
+            if setup.config.credit and registry.source_class(setup.kind).creditable
+        ]
+        least = self.pool.min_groups
+        if len(counted) >= least:
+            return ()
+        what = f"asks for {least} and only {len(counted)} enabled sources are counted"
+        return (f"pool.min_groups {what}: there will be no seed, and nothing is served",)
+
 
 _TABLES: Final = {"pool": PoolConfig, "server": ServerConfig}
 _Path = tuple[str, ...]
@@ -184,6 +198,11 @@ def _sources(tables: Mapping[str, Any], origins: _Origins) -> Iterable[SourceSet
     for name in [*defaults, *(name for name in tables if name not in defaults)]:
         table = tables.get(name, {})
         path = ("sources", name)
+        if not name.isprintable() or not name.strip():
+            # It is shown in logs and on terminals.
+            raise _error(
+                path, origins, "the name must have printable characters, and no others"
+            )
         if not isinstance(table, dict):
             raise _error(path, origins, f"must be a table: [sources.{name}]")
         kind = table.get("kind", "") or name
@@ -203,9 +222,20 @@ def _sources(tables: Mapping[str, Any], origins: _Origins) -> Iterable[SourceSet
         config = _convert(table, cls.Config, path, origins)
         try:
             # Touches no device; says whether the keys can go together.
-            registry.make_source(kind, config)
+            source = registry.make_source(kind, config)
         except HwentropyError as error:
             raise _error(path, origins, str(error)) from None
+        try:
+            most = source.describe().claim.bits_per_sample
+        except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
+            what = f"the source cannot say what it is ({type(error).__name__})"
+            raise _error(path, origins, f"{what}; repair or uninstall its package") from None
+        if config.min_entropy is not None and config.min_entropy > most:
+            raise _error(
+                (*path, "min_entropy"),
+                origins,
+                f"must be at most {most}, the bits of a sample, not {config.min_entropy:g}",
+            )
         yield SourceSetup(name, kind, config)
 
 
@@ -251,7 +281,8 @@ def _wrong(struct: type[Any], path: _Path, value: object, origins: _Origins) -> 
 
 def _error(path: _Path, origins: _Origins, what: str) -> ConfigError:
     file = origins.get(path) or origins.get(path[:-1])
-    return ConfigError(f"{file or 'built-in defaults'}: {'.'.join(path)}: {what}")
+    key = ".".join(part if part.isprintable() else repr(part) for part in path)
+    return ConfigError(f"{file or 'built-in defaults'}: {key}: {what}")
 
 
 def _listed(names: Iterable[str]) -> str:

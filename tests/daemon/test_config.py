@@ -284,6 +284,19 @@ def test_an_error_names_the_file_that_set_the_key(
             "sources.os.min_entropy: must be a number from 0.03125 to 64, not 0",
         ),
         (
+            "[sources.os]\nmin_entropy = 8.5",
+            "sources.os.min_entropy: must be at most 8, the bits of a sample, not 8.5",
+        ),
+        (
+            "[sources.replay]\npath = 'x'\nbits_per_sample = 1\nmin_entropy = 2",
+            "sources.replay.min_entropy: must be at most 1, the bits of a sample, not 2",
+        ),
+        ('[sources.""]\nkind = "os"', "sources.: the name must have printable characters"),
+        (
+            '[sources."a\\u001b[31m"]\nkind = "os"',
+            r"sources.'a\x1b[31m': the name must have printable characters",
+        ),
+        (
             "[sources.tpm2]\nsession = 'open'",
             'sources.tpm2.session: must be one of "encrypted", "plain", not "open"',
         ),
@@ -417,7 +430,9 @@ def test_both_ends_of_every_range_are_allowed_and_the_next_are_not(
         if match is None:
             continue
         low, high = match.groups()
-        for value in (low, high):
+        # What a sample can hold is a limit of its own.
+        allowed = (low, "8") if key == "min_entropy" else (low, high)
+        for value in allowed:
             load(write(f"[{table}]\n{key} = {value}\n"))
         for value in (f"-{high}", str(float(low) - 0.01), f"{high}1"):
             with pytest.raises(ConfigError, match=re.escape(f"{table}.{key}: must be ")):
@@ -568,3 +583,42 @@ def test_an_empty_runtime_directory_is_refused(capsys: pytest.CaptureFixture[str
         main(["--runtime-dir", ""])
     assert ended.value.code == 2
     assert "--runtime-dir: it is empty; name a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "groups", "counted"),
+    [
+        ("".join(f"[sources.{name}]\nenabled = false\n" for name in default_kinds()), 1, 0),
+        (
+            "".join(f"[sources.{name}]\ncredit = false\n" for name in default_kinds())
+            + "[sources.replay]\npath = 'x'\n",
+            1,
+            0,
+        ),
+        ("[pool]\nmin_groups = 6\n", 6, 5),
+    ],
+)
+def test_a_policy_that_no_seed_can_meet_is_warned_of(
+    write: Write,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    text: str,
+    groups: int,
+    counted: int,
+) -> None:
+    """By --check-config too; a recording is never counted, whatever its table says."""
+    assert main(["--check-config", "--config", str(write(text))]) == 0
+    assert capsys.readouterr().out.startswith("configuration fine")
+    (said,) = caplog.messages
+    assert said == (
+        f"pool.min_groups asks for {groups} and only {counted} enabled sources are counted: "
+        "there will be no seed, and nothing is served"
+    )
+
+
+def test_a_policy_that_can_be_met_is_not_warned_of(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor are the defaults."""
+    assert main(["--check-config", "--config", str(write("[pool]\nmin_groups = 5\n"))]) == 0
+    assert caplog.messages == []
