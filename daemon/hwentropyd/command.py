@@ -11,13 +11,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir
 
-from . import hardening
-from .config import DEFAULT_FILE, Config, ConfigError, load
+from . import hardening, logs
+from .config import DEFAULT_FILE, Config, ConfigError, ServerConfig, load
 from .control import Control
 from .greeting import greet
 from .listeners import AlreadyServedError, Listeners, SocketError
@@ -26,15 +27,17 @@ from .supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
+#: Descriptors of a worker that are no client's: standard streams, channel, page,
+#: epoll set, and one on its way; with as many again to spare.
+WORKER_DESCRIPTORS: Final = 16
+
 EXIT_STOPPED, EXIT_FAILED, EXIT_USAGE, EXIT_ALREADY_SERVED = range(4)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon in the foreground; returns its exit code."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=options.log_level.upper(), format="%(message)s", stream=sys.stderr
-    )
+    logs.set_up(options.log_level)
     try:
         config = load(options.config)
     except ConfigError as error:
@@ -46,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"configuration fine: {names}")
         return EXIT_STOPPED
     hardening.protect_memory()
-    hardening.raise_descriptor_limit()
+    _check_descriptors(hardening.raise_descriptor_limit(), config.server)
     notifier = Notifier()
     directory = (options.runtime_dir or daemon_runtime_dir()).absolute()
     try:
@@ -82,6 +85,19 @@ async def _serve(config: Config, listeners: Listeners, notifier: Notifier) -> No
         for server in servers:
             server.close()
         listeners.close()
+
+
+def _check_descriptors(limit: int, server: ServerConfig) -> None:
+    """Say so where a worker could not hold its share of `max_connections`."""
+    room = limit - WORKER_DESCRIPTORS
+    if room * server.workers < server.max_connections:
+        log.warning(
+            "a process may have %d descriptors only, so %d connections are served and not the "
+            "%d of server.max_connections: raise the limit (LimitNOFILE=, ulimit -Hn)",
+            limit,
+            max(0, room) * server.workers,
+            server.max_connections,
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

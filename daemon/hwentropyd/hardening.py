@@ -25,10 +25,11 @@ def protect_memory() -> None:
         log.warning("this process could not be made undumpable (errno %d)", ctypes.get_errno())
 
 
-def raise_descriptor_limit() -> None:
-    """Allow as many descriptors as the hard limit does."""
+def raise_descriptor_limit() -> int:
+    """Allow as many descriptors as the hard limit does; returns how many."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def forbid_files() -> bool:

@@ -220,7 +220,7 @@ def test_the_command_says_who_serves(
     directory: Path, capsys: pytest.CaptureFixture[str], mocker: MockerFixture
 ) -> None:
     """Exit code 3, one line."""
-    mocker.patch("hwentropyd.command.hardening")
+    mocker.patch("hwentropyd.command.hardening").raise_descriptor_limit.return_value = 66560
     first = Listeners(directory)
     assert main(["--runtime-dir", str(directory)]) == EXIT_ALREADY_SERVED == 3
     assert capsys.readouterr().err == (
@@ -234,7 +234,7 @@ def test_the_command_says_that_it_cannot_make_its_directory(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], mocker: MockerFixture
 ) -> None:
     """Exit code 1, one line with the remedy."""
-    mocker.patch("hwentropyd.command.hardening")
+    mocker.patch("hwentropyd.command.hardening").raise_descriptor_limit.return_value = 66560
     (tmp_path / "file").touch()
     assert main(["--runtime-dir", str(tmp_path / "file" / "run")]) == EXIT_FAILED == 1
     err = capsys.readouterr().err

@@ -12,7 +12,7 @@ import sys
 from typing import Final
 
 from hwentropy_core.page import PageReader
-from hwentropyd import channel, hardening
+from hwentropyd import channel, hardening, logs
 
 from .connection import LeaseTerms
 from .engine import Engine
@@ -86,6 +86,7 @@ class Worker:
 def main() -> None:
     """Entry point of the process."""
     channel_fd, page_fd, lease_bytes, lease_seconds = (int(word) for word in sys.argv[1:])
+    logs.set_up()
     # Ctrl-C and a unit's stop reach the whole process group: the supervisor
     # decides when a worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
