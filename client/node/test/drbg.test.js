@@ -74,3 +74,44 @@ test('the block forgets what it gave: no draw repeats within two blocks', () => 
   const drawn = Array.from({ length: 512 }, () => drbg.read(16).toString('hex'));
   assert.equal(new Set(drawn).size, 512);
 });
+
+test('what was handed out, and the keys that made it, are overwritten', (t) => {
+  const crypto = require('node:crypto');
+  const file = require.resolve('../lib/drbg.js');
+  const { createCipheriv } = crypto;
+  const seen = [];
+  t.after(() => {
+    crypto.createCipheriv = createCipheriv;
+    delete require.cache[file];
+  });
+  crypto.createCipheriv = (name, key, nonce) => {
+    const cipher = createCipheriv(name, key, nonce);
+    return {
+      update(zeros) {
+        const made = cipher.update(zeros);
+        seen.push({ key, keyIsGone: key.every((byte) => byte === 0), made });
+        return made;
+      },
+    };
+  };
+  delete require.cache[file];
+  const watched = new (require('../lib/drbg.js').Drbg)('lease', BLOCK);
+  watched.reseed([['parent', Buffer.alloc(32, 7)]]);
+  const isZero = (data) => data.every((byte) => byte === 0);
+
+  const given = [watched.read(20), watched.read(1000)];
+  const [{ made: block }] = seen;
+  assert.ok(!given.some(isZero));
+  assert.ok(isZero(block.subarray(0, 32 + 20 + 1000))); // the next key, then the two
+  assert.ok(!isZero(block.subarray(32 + 20 + 1000)));
+
+  watched.fill(Buffer.alloc(70_000)); // copied from keystream made in steps
+  assert.equal(seen.length, 4);
+  assert.ok(seen.slice(1).every(({ made }) => isZero(made)));
+  assert.ok(isZero(block.subarray(0, 32 + 20 + 1000 + 32))); // the one-time key too
+
+  watched.reseed([['parent', Buffer.alloc(32, 8)]]);
+  assert.ok(isZero(block));
+  assert.ok(seen.every(({ keyIsGone }) => keyIsGone));
+  assert.ok(isZero(seen[1].key));
+});
