@@ -11,6 +11,7 @@ are on where the compiler has them.
 import fcntl
 import hashlib
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -108,6 +109,8 @@ class Probe:
         assert self._process.stdout is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
+        ready, _, _ = select.select([self._process.stdout], [], [], PATIENCE)
+        assert ready, f"no answer to {line!r} in {PATIENCE} s"
         answer = self._process.stdout.readline().rstrip("\n")
         if not answer:
             _, errors = self._process.communicate(timeout=PATIENCE)
