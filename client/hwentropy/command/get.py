@@ -15,7 +15,7 @@ from hwentropy_core.memory import wipe
 
 from .exits import ExitCode, judge
 from .layout import printable
-from .output import OutputError, open_output
+from .output import OutputError, open_output, write_all
 from .progress import SlowDisplay
 from .runtime import Runtime
 from .size import size_argument
@@ -87,11 +87,11 @@ def get(
                     piece, block=not no_wait, prediction_resistance=prediction_resistance
                 )
                 degraded = degraded or client.degraded
-                stream.write(_encode(piece, encoding))
+                write_all(stream, _encode(piece, encoding))
                 done += len(piece)
                 display.advance(len(piece))
             if encoding in {"hex", "base64"}:
-                stream.write(b"\n")
+                write_all(stream, b"\n")
     except HwentropyError as error:
         if not done or output not in {None, "-"}:
             raise

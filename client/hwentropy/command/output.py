@@ -9,6 +9,7 @@ link) is refused rather than replaced by one.
 What this does not protect against: SIGKILL leaves the temporary file behind.
 """
 
+import errno
 import os
 import stat
 import sys
@@ -16,7 +17,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import click
 
@@ -56,6 +57,21 @@ def open_output(target: str | None) -> Generator[BinaryIO, None, None]:
         if isinstance(error, OSError) and not isinstance(error, HwentropyError):
             raise OutputError(f"cannot write {path}: {error.strerror}") from None
         raise
+
+
+def write_all(stream: BinaryIO, data: bytes | memoryview) -> None:
+    """Write every byte, or raise OSError.
+
+    Standard output may be unbuffered (PYTHONUNBUFFERED, `python -u`), and its `write`
+    then takes a part and says how much: on a disk that is nearly full, for one.
+    """
+    left = memoryview(data)
+    while left:
+        # None from a raw stream that is non-blocking and full; typeshed has no word for it.
+        written = cast("int | None", stream.write(left))
+        if written is None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        left = left[written:]
 
 
 def _check(path: Path) -> None:
