@@ -227,6 +227,8 @@ class Generator:
 
     def _refilled(self, size: int) -> bool:
         """Whether there is a lease, and `size` bytes of it can be taken now."""
+        if self._busy:
+            return False  # not waited for here, where the timeout does not count yet
         with self._lock():
             self._notice_fork()
             if self._nested or self._mode != "lease":

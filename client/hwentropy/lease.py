@@ -104,7 +104,8 @@ class LeaseConnection:
         return False
 
     def close(self) -> None:
-        """Close the connection; a page in use stays mapped."""
+        """Close the connection; the page of a lease stays mapped."""
+        self._page = None
         self._sock.close()
 
     def _exchange(self, flags: int) -> Lease:

@@ -71,6 +71,8 @@ class LeasedDrbg:
         self._path: str | None = None
         self._timeout: float | None = None
         self._connection: LeaseConnection | None = None
+        self._lender: LeaseConnection | None = None
+        """The connection that the lease in force came over."""
         self._granted: Granted | None = None
         self._next_look = 0
         self._budget = 0
@@ -158,7 +160,7 @@ class LeasedDrbg:
 
     def _look(self) -> None:
         """Get a lease from the daemon's successor, if it is gone and there is one."""
-        if self._connection is None or not self._connection.alive:
+        if self._lender is None or not self._lender.alive:
             try:
                 self._renew(time.monotonic() + LOOK_SECONDS, block=False)
             except FailedClosed:
@@ -182,6 +184,7 @@ class LeasedDrbg:
         # A child that a signal handler forked meanwhile was given the same seed.
         if self.forgotten == forgotten:
             self._budget = granted.lease.max_bytes
+            self._lender = self._connection
             self._granted = granted
 
     def _ask(self, deadline: float | None, *, block: bool = True) -> Granted:
@@ -215,6 +218,7 @@ class LeasedDrbg:
         self.forgotten += 1
         self._granted = None
         self._budget = 0
+        self._lender = None
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -19,7 +19,7 @@ import mmap
 import operator
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Protocol, SupportsIndex
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol, SupportsIndex
 
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import PageReader
@@ -33,6 +33,8 @@ _MADV_WIPEONFORK: Final = 18
 _CONTROL_BYTES: Final = 4096
 _LEFT, _EPOCH, _DEADLINE = range(3)
 _WORD_BYTES: Final = 8
+#: Of the page, as far as it is looked at.
+_PAGE_BYTES: Final = _WORD_BYTES * (PageReader.EPOCH + 1)
 
 
 def boottime() -> int:
@@ -111,6 +113,10 @@ class PythonReservoir:
         self._taking = 0
         """The thread within a `take`."""
 
+    def __reduce__(self) -> NoReturn:
+        """Not to be copied or pickled: two of one block give the same bytes."""
+        raise TypeError("a reservoir cannot be copied or pickled")
+
     @property
     def left(self) -> int:
         """Bytes not handed out yet; 0 after a fork."""
@@ -168,8 +174,8 @@ class PythonReservoir:
     def attach(self, page: "Buffer", /) -> None:
         """Compare with this generation page from now on."""
         with memoryview(page) as view:
-            words = view.cast("B")[: _WORD_BYTES * (PageReader.EPOCH + 1)]
-        if len(words) <= _WORD_BYTES * PageReader.EPOCH:
+            words = view.cast("B")[:_PAGE_BYTES]
+        if len(words) < _PAGE_BYTES:
             raise ValueError("not a generation page")
         with self._lock:
             self._control[_LEFT] = 0

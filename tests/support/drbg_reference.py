@@ -11,10 +11,16 @@ from .hkdf_reference import hkdf
 
 
 class ReferenceDrbg:
-    """Gives what docs/drbg.md says, step by step."""
+    """Gives what docs/drbg.md says, step by step.
 
-    def __init__(self, purpose: bytes) -> None:
+    `block` and `small` are the sizes there (a refill, the largest small request);
+    a client's generator may have others.
+    """
+
+    def __init__(self, purpose: bytes, *, block: int = 4096, small: int = 1024) -> None:
         self.purpose = purpose
+        self.block = block
+        self.small = small
         self.key = bytes(32)
         self.rest = b""
         self.reseeds = 0
@@ -32,7 +38,7 @@ class ReferenceDrbg:
 
     def read(self, size: int) -> bytes:
         """docs/drbg.md, "Small requests" and "Large requests"."""
-        if size > 1024:
+        if size > self.small:
             return keystream(self._take(32), size)
         return self._take(size)
 
@@ -43,7 +49,7 @@ class ReferenceDrbg:
 
     def _take(self, size: int) -> bytes:
         if size > len(self.rest):
-            block = keystream(self.key, 4096)
+            block = keystream(self.key, self.block)
             self.key, self.rest = block[:32], block[32:]
         taken, self.rest = self.rest[:size], self.rest[size:]
         return taken
