@@ -68,6 +68,8 @@ class Control:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._connections: set[asyncio.Task[None]] = set()
+        self._full = False
+        """Whether it was said that no more connections are taken."""
         self._description = (
             files("hwentropyd").joinpath(f"{varlink.INTERFACE}.varlink").read_text("utf-8")
         )
@@ -100,6 +102,9 @@ class Control:
     ) -> None:
         task = asyncio.current_task()
         if task is None or len(self._connections) >= MAX_CONNECTIONS:
+            if not self._full:
+                self._full = True  # said once, not for each of a crowd
+                log.warning("%d control connections are open: more are closed", MAX_CONNECTIONS)
             writer.close()
             return
         self._connections.add(task)
@@ -114,6 +119,7 @@ class Control:
         finally:
             await _close(writer)
             self._connections.discard(task)
+            self._full = False
 
     async def _converse(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
