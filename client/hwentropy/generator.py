@@ -20,7 +20,6 @@ foresee its draws until the next reseed.  In the modes "direct" and
 """
 
 import atexit
-import io
 import logging
 import operator
 import os
@@ -36,6 +35,7 @@ from . import forks
 from .blocking.client import Client
 from .errors import DaemonUnavailable
 from .leased import PIECE_BYTES, SMALL_BYTES, LeasedDrbg
+from .lending import Lent
 from .reservoir import Reservoir, make_reservoir
 
 if TYPE_CHECKING:
@@ -126,11 +126,9 @@ class Generator:
             out = self.take(size)
             if out is not None:
                 return out
-        # BytesIO lends the memory of the `bytes` it holds, and gives it out uncopied.
-        holder = io.BytesIO(bytes(size))
-        with holder.getbuffer() as view:
-            self.fill(view)
-        return holder.getvalue()
+        with Lent(size) as lent:
+            self.fill(lent.view)
+        return lent.value()
 
     def fill(self, buffer: "WriteableBuffer", /) -> None:
         """Overwrite a writable, contiguous buffer; after an exception it holds zeros."""

@@ -7,7 +7,6 @@ connection, so that its late reply reaches nobody.
 """
 
 import asyncio
-import io
 import operator
 import os
 from collections.abc import Awaitable, Callable
@@ -18,6 +17,7 @@ from hwentropy import forks
 from hwentropy.endpoint import entropy_path, expired
 from hwentropy.errors import DaemonUnavailable
 from hwentropy.exchange import Info, read_flags
+from hwentropy.lending import Lent
 from hwentropy_core.memory import wipe
 
 from .connection import Connection
@@ -79,10 +79,9 @@ class AsyncClient:
                 raise ValueError(f"cannot read {size} bytes")
             return b""
         flags = read_flags(block=block, prediction_resistance=prediction_resistance)
-        holder = io.BytesIO(bytes(size))  # see Client.read
-        with holder.getbuffer() as view:
-            await self._fill(view, flags)
-        return holder.getvalue()
+        with Lent(size) as lent:
+            await self._fill(lent.view, flags)
+        return lent.value()
 
     async def read_into(
         self,

@@ -6,7 +6,6 @@ a connection of its own.  A connection on which a call failed half-way is closed
 and never used again.
 """
 
-import io
 import operator
 import os
 import threading
@@ -19,6 +18,7 @@ from hwentropy import forks
 from hwentropy.endpoint import entropy_path, expired
 from hwentropy.errors import DaemonUnavailable
 from hwentropy.exchange import Info, read_flags
+from hwentropy.lending import Lent
 from hwentropy_core.limits import SMALL_BYTES
 from hwentropy_core.memory import wipe
 
@@ -93,12 +93,9 @@ class Client:
         flags = read_flags(block=block, prediction_resistance=prediction_resistance)
         if size <= SMALL_BYTES:
             return self._call(Connection.read_small, size, flags)
-        # BytesIO lends the memory of the `bytes` it holds: filled by the kernel
-        # and given out without a copy.
-        holder = io.BytesIO(bytes(size))
-        with holder.getbuffer() as view:
-            self._fill(view, flags)
-        return holder.getvalue()
+        with Lent(size) as lent:
+            self._fill(lent.view, flags)
+        return lent.value()
 
     def read_into(
         self,
