@@ -406,3 +406,18 @@ def test_a_drain_does_not_wait_for_ever(bench: Bench) -> None:
     bench.engine.drain(0.05)
     assert 0.05 <= time.monotonic() - begun < PATIENCE / 2
     assert bench.engine._by_fd
+
+
+def test_a_connection_that_cannot_be_watched_is_turned_away_alone(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """With epoll's watches used up, the client sees its end and the others go on."""
+    epoll = mocker.Mock(wraps=bench.engine._epoll)
+    epoll.register.side_effect = OSError(28, "No space left on device")
+    mocker.patch.object(bench.engine, "_epoll", epoll)
+    assert bench.connect().recv(1) == b""
+    assert bench.ended == [0]
+    epoll.register.side_effect = None
+    client = bench.connect()
+    client.sendall(read(4))
+    assert len(client.recv(64)) == HEADER.size + 4

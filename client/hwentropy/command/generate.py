@@ -14,6 +14,7 @@ import click
 
 from hwentropy_core.paths import ENTROPY_SOCKET
 
+from .output import write_all
 from .runtime import Runtime
 
 Value: TypeAlias = str | int | Mapping[str, object]
@@ -46,7 +47,7 @@ def show(values: Iterable[Value], *, as_json: bool) -> None:
     out = sys.stdout
     if not as_json:
         for value in values:
-            out.buffer.write(os.fsencode(_line(value)) + b"\n")
+            write_all(out.buffer, os.fsencode(_line(value)) + b"\n")
         # A terminal's own buffer is the text layer's, which was not used.
         out.buffer.flush()
         return

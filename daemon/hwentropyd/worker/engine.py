@@ -82,7 +82,12 @@ class Engine:
         connection = Connection(sock, number, self._generator, self._terms, stream=stream)
         with self._lock:
             self._by_fd[sock.fileno()] = connection
-        self._epoll.register(sock, _EVENTS[Wait.TURN if stream else Wait.INPUT])
+        try:
+            self._epoll.register(sock, _EVENTS[Wait.TURN if stream else Wait.INPUT])
+        except OSError as error:
+            # fs.epoll.max_user_watches is used up: only this client is turned away.
+            log.warning("a connection could not be watched: %s", error.strerror)
+            self._end(connection)
 
     def resume(self) -> None:
         """Serve again what waits for a seed: the state on the page has changed."""
