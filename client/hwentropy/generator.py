@@ -33,7 +33,7 @@ from hwentropy_core.memory import wipe
 
 from . import forks
 from .blocking.client import Client
-from .errors import DaemonUnavailable
+from .errors import DaemonUnavailable, HwentropyError
 from .leased import PIECE_BYTES, SMALL_BYTES, LeasedDrbg
 from .lending import Lent
 from .reservoir import Reservoir, make_reservoir
@@ -212,11 +212,16 @@ class Generator:
             if self._nested:
                 self._read_apart(view)
                 return len(view)
+            forgotten = self._leased.forgotten
             self._busy = threading.get_ident()
             try:
                 if self._mode != "lease":
                     return 0
                 size, key = self._leased.draw(view, deadline)
+            except HwentropyError:
+                if self._leased.forgotten == forgotten:
+                    raise
+                return 0  # the connection went in a child that a signal handler forked
             finally:
                 self._busy = 0
         if key is not None:

@@ -63,6 +63,7 @@ class LeasedDrbg:
     """One child DRBG; gets a lease when the first byte is drawn."""
 
     def __init__(self, make: Callable[[int], Reservoir] = make_reservoir) -> None:
+        _first_use()
         self.reservoir = make(_KEY_ROOM + BLOCK_BYTES)
         memory = self.reservoir.block
         self._drbg = Drbg(b"lease", key=memory[:KEY_BYTES], block=memory[_KEY_ROOM:])
@@ -203,7 +204,12 @@ class LeasedDrbg:
         if granted is None or not self._budget:
             return
         self.reservoir.arm(0, 0, 0)
-        self._drbg.refill()
+        try:
+            self._drbg.refill()
+        except RuntimeError:
+            if self._granted is granted:
+                raise
+            return  # erased: this is a child that a signal handler forked
         count = min(self._budget, BLOCK_BYTES - KEY_BYTES)
         self._budget -= count
         stop = self._next_stop(granted)
@@ -222,3 +228,14 @@ class LeasedDrbg:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _first_use() -> None:
+    """Have the library of the primitives ready itself now, within a millisecond.
+
+    Begun at a thread's first draw, and cut short by another one's fork, it would
+    leave the child a lock that nobody ever gives back.
+    """
+    drbg = Drbg(b"first use")
+    drbg.reseed([])
+    drbg.refill()
