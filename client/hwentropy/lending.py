@@ -36,7 +36,10 @@ class Lent:
         if error is not None:
             import traceback  # noqa: PLC0415 - a read that succeeds must not pay for it
 
-            traceback.clear_frames(trace)
+            while error is not None:
+                # The frames of what it came from too: `from None` only hides them.
+                traceback.clear_frames(error.__traceback__)
+                error = error.__context__
         self.view.release()
 
     def value(self) -> bytes:
