@@ -1,4 +1,4 @@
-"""Issue 3's figure: of 100,000 forked children no two share a byte string.
+"""Of 100,000 forked children no two share a byte string.
 
 About three minutes on two processors, most of it fork(2) itself.
 """
