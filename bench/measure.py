@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-#: Targets of the figures: issue 2, section 6, unless said otherwise.
+#: Targets of the figures.
 LIMITS: Final = {
     "round trip, ratio to the floor": (2.0, "at most", "x"),
     # The same limit with the scheduler's choice of CPU taken out (docs/bench.md).

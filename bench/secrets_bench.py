@@ -48,7 +48,7 @@ class Case:
     sense: str = "at most"
 
 
-#: The targets of issue 3, section 5; the last four have none and are there to be seen.
+#: The targets; the last four rows have none and are there to be seen.
 CASES: Final[tuple[Case, ...]] = (
     Case("token_bytes(32)", "ours.token_bytes(32)", "std.token_bytes(32)", 0.9),
     Case("token_bytes(4096)", "ours.token_bytes(4096)", "std.token_bytes(4096)", 0.15),

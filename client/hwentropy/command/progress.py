@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Self
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-#: Seconds before anything is shown: below, people do not wonder (issue 2 section 5).
+#: Seconds before anything is shown: below, people do not wonder.
 DELAY: Final = 1.0
 
 
