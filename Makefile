@@ -8,15 +8,16 @@ BIN := $(VENV)/bin
 # SWTPM=0 and SWTPM= both mean "no".
 WITH_SWTPM := $(filter-out 0 no,$(SWTPM))
 
-.PHONY: help run test test-unit test-system check format bench
+.PHONY: help run test test-unit test-process test-system check format bench
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run          run the daemon in the foreground; Ctrl-C stops it"
 	@echo "                  SWTPM=1 adds a software TPM, CONFIG=FILE, RUNTIME_DIR=DIR"
 	@echo "make test         the whole test suite; what needs root skips without it"
-	@echo "make test-unit    all but the system tests; TESTS='tests/core -k drbg' narrows it"
-	@echo "make test-system  the system tests only (root, a container)"
+	@echo "make test-unit    in one process, under a minute; TESTS='tests/core -k drbg' narrows it"
+	@echo "make test-process daemons, a software TPM, compilers and other interpreters; TESTS too"
+	@echo "make test-system  the whole machine: root, a container, make run itself; TESTS too"
 	@echo "make check        ruff, mypy and pyright (strict), import-linter"
 	@echo "make format       let ruff format the code"
 	@echo "make bench        measure speed against the kernel and a bare echo server"
@@ -27,17 +28,21 @@ run:
 	@exec $(BIN)/python tools/run.py $(if $(WITH_SWTPM),--swtpm) \
 	  $(if $(CONFIG),--config "$(CONFIG)") $(if $(RUNTIME_DIR),--runtime-dir "$(RUNTIME_DIR)")
 
-# The system tests run even where a unit test failed, so that one run shows all.
+# Each suite runs even where one before it failed, so that one run shows all.
 test:
-	@tools/prepare test
 	@status=0; \
-	$(BIN)/python -m pytest -q -m "not system" -n auto || status=$$?; \
-	$(BIN)/python -m pytest -q -m system tests/system || status=$$?; \
+	for suite in unit process system; do \
+	  $(MAKE) --no-print-directory test-$$suite TESTS= || status=$$?; \
+	done; \
 	exit $$status
 
 test-unit:
 	@tools/prepare test
-	@$(BIN)/python -m pytest -q -m "not system" -n auto $(TESTS)
+	@$(BIN)/python -m pytest -q -m "not process and not system" -n auto $(TESTS)
+
+test-process:
+	@tools/prepare test
+	@$(BIN)/python -m pytest -q -m process -n auto $(TESTS)
 
 test-system:
 	@tools/prepare test

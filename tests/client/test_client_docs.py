@@ -12,6 +12,8 @@ import pytest
 import hwentropy
 from hwentropy.command.cli import cli
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 CLIENT = (ROOT / "docs" / "client.md").read_text()
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()

@@ -18,6 +18,8 @@ from support.daemon import ONLY_OS, PATIENCE, Daemon, only
 from support.script import environment
 from support.swtpm import SoftwareTpm, missing_swtpm
 
+pytestmark = pytest.mark.process
+
 with_tpm = pytest.mark.skipif(bool(missing_swtpm()), reason=missing_swtpm() or "swtpm is there")
 
 #: No reseed but those that a test asks for.

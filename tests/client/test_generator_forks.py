@@ -18,6 +18,8 @@ from support.fake_leases import Leases
 from support.fake_server import FakeDaemon
 from support.script import PATIENCE, environment, run_script
 
+pytestmark = pytest.mark.process
+
 KINDS = ["c", "python"]
 
 #: What every script begins with: a generator of the kind and mode asked for, and

@@ -22,6 +22,8 @@ from support.fake_leases import Leases
 from support.fake_server import FakeDaemon
 from support.script import run_script
 
+pytestmark = pytest.mark.process
+
 #: Every point at which a draw is interrupted below: class and method.
 PLACES: dict[str, tuple[type, str]] = {
     "refill": (Drbg, "refill"),

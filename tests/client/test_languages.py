@@ -12,6 +12,8 @@ from support.compiled import PROGRAMS, Compiler
 from support.daemon import Daemon, only
 from support.node import NODE, PACKAGE, PATIENCE, why_not
 
+pytestmark = pytest.mark.process
+
 #: Bytes by process: 16,384 words of 16 bytes, of which two alike among 12 processes
 #: have a chance of (12 * 16384)^2 / 2^129, below 2^-90.
 SIZE = 256 * 1024

@@ -24,7 +24,7 @@ from support.node import (
     needs_node,
 )
 
-pytestmark = needs_node
+pytestmark = [pytest.mark.process, needs_node]
 
 
 @pytest.fixture

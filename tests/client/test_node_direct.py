@@ -32,7 +32,7 @@ from support.node import (
     refused,
 )
 
-pytestmark = needs_node
+pytestmark = [pytest.mark.process, needs_node]
 
 #: One for each path: a single reply in one piece, in many, and pipelined.
 SIZES = (16, 5000, 3 * MAX_READ)

@@ -20,7 +20,7 @@ from support.node import (
     needs_node,
 )
 
-pytestmark = needs_node
+pytestmark = [pytest.mark.process, needs_node]
 
 BAD_LEASES: dict[str, Make] = {
     "tag": lambda r: encode_reply(Status.OK, r.tag ^ 1, 56) + bytes(56),

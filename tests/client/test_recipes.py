@@ -12,6 +12,8 @@ import pytest
 import hwentropy
 from hwentropy import examples
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 RECIPES = (ROOT / "docs" / "recipes.md").read_text()
 PYTHON = re.findall(r"^```python\n(.*?)^```", RECIPES, re.MULTILINE | re.DOTALL)

@@ -22,9 +22,12 @@ MISSING = [
     for name in ("test.test_secrets", "test.test_random")
     if not importlib.util.find_spec("test") or not importlib.util.find_spec(name)
 ]
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"this interpreter was built without {' and '.join(MISSING)}"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(
+        bool(MISSING), reason=f"this interpreter was built without {' and '.join(MISSING)}"
+    ),
+]
 
 SCRIPT = """
 import json, random, sys, unittest

@@ -25,7 +25,10 @@ PATIENCE = 60.0
 
 # From CPython 3.12 on a fork warns where there are threads (pytest-xdist has some): the
 # child here calls SQLite and leaves, which is what is tested.
-pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
+]
 
 
 def open_service(path: Path, timeout: float = 30.0, key: bytes | None = None) -> TokenService:

@@ -15,6 +15,8 @@ from hwentropy import AsyncClient, Client, Control, ControlError
 from hwentropy.command.cli import run
 from hwentropy_core.limits import MAX_READ
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def client(real_daemon: Any) -> Iterator[Client]:

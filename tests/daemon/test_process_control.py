@@ -20,6 +20,8 @@ from hwentropyd.supervisor import Supervisor
 from support.daemon import INTERFACE, Daemon
 from support.raw_client import PATIENCE, CallError, call, connect, converse, is_closed
 
+pytestmark = pytest.mark.process
+
 SERVICE = "org.varlink.service"
 
 #: Largest message that is taken, hwentropy_core.limits.MAX_CONTROL_MESSAGE.

@@ -32,6 +32,8 @@ from support.raw_client import (
     send_request,
 )
 
+pytestmark = pytest.mark.process
+
 MIB = 1 << 20
 
 #: What a crowd of clients that hold on to replies may add to one worker: the 16

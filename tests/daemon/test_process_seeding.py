@@ -27,6 +27,8 @@ from support.raw_client import (
 )
 from support.swtpm import SoftwareTpm, missing_swtpm
 
+pytestmark = pytest.mark.process
+
 with_tpm = pytest.mark.skipif(bool(missing_swtpm()), reason=missing_swtpm() or "swtpm is there")
 
 #: Bits of a seed: hwentropy_core.limits.MIN_SEED_BITS.

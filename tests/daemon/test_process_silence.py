@@ -6,6 +6,7 @@ import os
 import signal
 from typing import Any
 
+import pytest
 from pytest_mock import MockerFixture
 
 from hwentropyd import workers as workers_module
@@ -14,6 +15,8 @@ from hwentropyd.pool import Seed
 from hwentropyd.root import Root
 from hwentropyd.workers import SILENT_SECONDS, Worker, WorkerPool
 from support.raw_client import PATIENCE
+
+pytestmark = pytest.mark.process
 
 
 def ignore(*_: object) -> None:

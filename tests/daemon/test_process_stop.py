@@ -26,6 +26,8 @@ from support.raw_client import (
     send_request,
 )
 
+pytestmark = pytest.mark.process
+
 #: What the issue promises, in seconds.
 STOP_SECONDS = 1.0
 

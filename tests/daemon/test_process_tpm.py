@@ -11,9 +11,10 @@ from support.raw_client import OK, CallError, ask
 from support.swtpm import SoftwareTpm, missing_swtpm
 
 pytest.importorskip("tpm2_pytss", reason="tpm2-pytss is not installed")
-pytestmark = pytest.mark.skipif(
-    bool(missing_swtpm()), reason=missing_swtpm() or "swtpm is there"
-)
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(bool(missing_swtpm()), reason=missing_swtpm() or "swtpm is there"),
+]
 
 #: Quick: sources asked often, a hang noticed after a second, a seed every second.
 CONFIG = """

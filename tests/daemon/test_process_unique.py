@@ -4,8 +4,12 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from support.daemon import Daemon
 from support.raw_client import MAX_READ, OK, PREDICTION_RESISTANCE, ask, receive
+
+pytestmark = pytest.mark.process
 
 BLOCK = 16
 

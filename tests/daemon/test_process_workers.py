@@ -16,6 +16,8 @@ from hwentropyd.hardening import raise_descriptor_limit
 from support.daemon import PATIENCE, ROOT, Daemon
 from support.raw_client import OK, ask, is_closed
 
+pytestmark = pytest.mark.process
+
 #: Only root may look into an undumpable process, which the workers are.
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to look into a worker")
 

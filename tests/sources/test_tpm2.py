@@ -20,6 +20,8 @@ from hwentropy_sources.registry import source_class
 from hwentropy_sources.tpm2 import CLAIM, Tpm2, Tpm2Config
 from support.swtpm import SoftwareTpm, missing_swtpm
 
+pytestmark = pytest.mark.process
+
 REPOSITORY = Path(__file__).parents[2]
 
 MISSING = missing_swtpm() or (

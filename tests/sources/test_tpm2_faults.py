@@ -15,7 +15,10 @@ from support.swtpm import SoftwareTpm, missing_swtpm
 bus_faults: Any = pytest.importorskip(
     "support.tpm_bus", reason="tpm2-pytss is not installed", exc_type=ImportError
 )
-pytestmark = pytest.mark.skipif(bool(missing_swtpm()), reason=missing_swtpm())
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(bool(missing_swtpm()), reason=missing_swtpm()),
+]
 
 answer = bus_faults.answer
 random_answer = bus_faults.random_answer

@@ -11,6 +11,8 @@ from hwentropy_core.wire import ReplyFlag, Request, RequestFlag
 from support.compiled import Native
 from support.fake_server import FakeDaemon, Peer
 
+pytestmark = pytest.mark.process
+
 SIZES = (1, 32, 1024, 1025, 65536, MAX_READ, MAX_READ + 1, 6 * MAX_READ + 7)
 
 #: One that comes at once, one in several pieces, one in several requests.

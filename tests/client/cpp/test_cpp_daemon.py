@@ -12,6 +12,8 @@ from hwentropy import Client
 from support.compiled import HEADERS, PATIENCE, PROGRAMS, ROOT, Compiler, Native
 from support.daemon import Daemon
 
+pytestmark = pytest.mark.process
+
 DOCUMENT = (ROOT / "docs" / "cpp.md").read_text()
 BLOCKS = re.findall(r"^```(cpp|c)\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
 EXAMPLES = sorted((HEADERS / "examples").iterdir())

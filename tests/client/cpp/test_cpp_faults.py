@@ -13,6 +13,8 @@ from hwentropy_core.wire import HEADER, ReplyFlag, Request, Status, encode_reply
 from support.compiled import Native
 from support.fake_server import FakeDaemon, Handler, Hangup, Peer, honest
 
+pytestmark = pytest.mark.process
+
 #: One that comes at once, one in several pieces, one in several requests.
 FEW = (16, 65536, 3 * MAX_READ)
 

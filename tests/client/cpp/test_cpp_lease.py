@@ -16,6 +16,8 @@ from support.compiled import Native
 from support.fake_leases import PURPOSE, Leases
 from support.fake_server import FakeDaemon
 
+pytestmark = pytest.mark.process
+
 SEALS = (
     fcntl.F_SEAL_SHRINK,
     fcntl.F_SEAL_GROW,

@@ -12,6 +12,8 @@ import pytest
 
 from support.compiled import PROGRAMS, Compiler, Probe
 
+pytestmark = pytest.mark.process
+
 VECTORS = Path(__file__).parents[2] / "core" / "vectors"
 CHACHA20 = json.loads((VECTORS / "rfc8439_chacha20.json").read_text())["vectors"]
 HKDF = json.loads((VECTORS / "wycheproof_hkdf_sha512.json").read_text())["vectors"]
