@@ -3,13 +3,23 @@
 A call is a JSON object ended by NUL, so is its reply.  Who may connect is
 settled by the socket's mode and group; still a peer's bytes are bounded and end
 in an error reply or a closed connection.  Nothing it can ask for shows entropy.
+
+A connection is idle from its start or its last reply until its next call is
+complete.  An idle one is closed after IDLE_SECONDS, and where all are in use one
+gives way to each new one: of the user who has the most idle ones, the one that is
+idle longest.  So whoever connects is served, and a crowd is in its own way only.
+What this does not protect against: MAX_CONNECTIONS calls under way at a time,
+which end with their own time limits and not before.
 """
 
 import asyncio
 import logging
 import socket
+import struct
 import sys
+from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Final
 
@@ -23,12 +33,18 @@ log = logging.getLogger(__name__)
 #: Control connections at a time: operators and a monitoring agent, not clients.
 MAX_CONNECTIONS: Final = 64
 
+#: Seconds that a connection may be idle: two and a half of the minutes at which a
+#: monitoring agent asks as a rule, so that it may keep its connection.
+IDLE_SECONDS: Final = 150.0
+
 #: Seconds for a peer to take its reply: a program on this host that reads at all
 #: does it in milliseconds.
 TAKE_SECONDS: Final = 5.0
 
 #: Bytes read at a time.
 _READ_BYTES: Final = 64 * 1024
+
+_CREDENTIALS: Final = struct.Struct("=iii")
 
 _SERVICE: Final = "org.varlink.service"
 _SERVICE_DESCRIPTION: Final = """\
@@ -62,14 +78,21 @@ class _VarlinkError(Exception):
         self.parameters = parameters
 
 
+@dataclass(slots=True)
+class _Peer:
+    """Whose a connection is, and since when it is idle."""
+
+    uid: int
+    idle_since: float | None
+    """On the loop's clock; None while it has a call."""
+
+
 class Control:
     """Answers the calls on the control socket."""
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
-        self._connections: set[asyncio.Task[None]] = set()
-        self._full = False
-        """Whether it was said that no more connections are taken."""
+        self._connections: dict[asyncio.Task[None], _Peer] = {}
         self._description = (
             files("hwentropyd").joinpath(f"{varlink.INTERFACE}.varlink").read_text("utf-8")
         )
@@ -101,37 +124,71 @@ class Control:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         task = asyncio.current_task()
-        if task is None or len(self._connections) >= MAX_CONNECTIONS:
-            if not self._full:
-                self._full = True  # said once, not for each of a crowd
-                log.warning("%d control connections are open: more are closed", MAX_CONNECTIONS)
+        if task is None or not self._make_room():
             writer.close()
             return
-        self._connections.add(task)
+        peer = self._connections[task] = _Peer(_uid(writer), None)
+        # `drain` then returns when the kernel has all of a reply.
+        writer.transport.set_write_buffer_limits(high=0)
         try:
-            await self._converse(reader, writer)
+            await self._converse(peer, reader, writer)
         except (ProtocolError, ConnectionError, TimeoutError) as error:
-            log.debug("control connection ended: %s", error)
+            log.debug("control connection ended: %s", str(error) or "idle, or does not read")
         except asyncio.CancelledError:
-            # We stop: what it does not take now is lost.  Not raised on, since this is
-            # the task's end, and asyncio's streams log a cancelled one as a failure.
+            # It gives way, or we stop: what it does not take now is lost.  Not raised on,
+            # here and in `_close`, since this is the task's end, and asyncio's streams
+            # log a cancelled one as a failure.
             writer.transport.abort()
         finally:
+            peer.idle_since = None  # it is going already
             await _close(writer)
-            self._connections.discard(task)
-            self._full = False
+            self._connections.pop(task, None)
+
+    def _make_room(self) -> bool:
+        """Whether one more may come; where it is full, an idle one is closed for it."""
+        if len(self._connections) < MAX_CONNECTIONS:
+            return True
+        idle = [
+            (peer.idle_since, peer.uid, task)
+            for task, peer in self._connections.items()
+            if peer.idle_since is not None
+        ]
+        if not idle:
+            log.warning(
+                "%d control connections have a call under way: another is closed",
+                MAX_CONNECTIONS,
+            )
+            return False
+        by_user = Counter(uid for _, uid, _ in idle)
+        *_, task = min(idle, key=lambda one: (-by_user[one[1]], one[0]))
+        del self._connections[task]
+        task.cancel()
+        return True
 
     async def _converse(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self, peer: _Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         messages = varlink.MessageReader()
-        while data := await reader.read(_READ_BYTES):
-            for call in messages.feed(data):
+        loop = asyncio.get_running_loop()
+        while True:
+            peer.idle_since = loop.time()
+            calls: list[varlink.Message] = []
+            # Bytes that do not complete a call are no sign of life.
+            async with asyncio.timeout_at(peer.idle_since + IDLE_SECONDS):
+                while not calls:
+                    data = await reader.read(_READ_BYTES)
+                    if not data:
+                        return
+                    calls = messages.feed(data)
+            peer.idle_since = None
+            for call in calls:
                 reply = await self._answer(call)
                 if not call.get("oneway"):
                     writer.write(varlink.encode(reply))
                     async with asyncio.timeout(TAKE_SECONDS):
                         await writer.drain()
+                # Nothing above need have waited, and many calls may have come at once.
+                await asyncio.sleep(0)
 
     async def _answer(self, call: varlink.Message) -> varlink.Message:
         try:
@@ -212,8 +269,15 @@ async def _close(writer: asyncio.StreamWriter) -> None:
     try:
         async with asyncio.timeout(TAKE_SECONDS):
             await writer.wait_closed()
-    except (ConnectionError, TimeoutError):
+    except (ConnectionError, TimeoutError, asyncio.CancelledError):
         writer.transport.abort()
+
+
+def _uid(writer: asyncio.StreamWriter) -> int:
+    """The user at the other end (SO_PEERCRED: pid, uid and gid as int, unix(7))."""
+    sock = writer.get_extra_info("socket")
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[1])
 
 
 def _text(parameters: _Parameters, name: str) -> str:

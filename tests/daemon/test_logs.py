@@ -1,5 +1,6 @@
 """Alarms are warnings to the journal, and plain lines to everybody else."""
 
+import logging
 import os
 import re
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from hwentropyd.command import main
+from hwentropyd.logs import BURST, PERIOD, Sparing
 from support.daemon import ROOT
 
 SCRIPT = """
@@ -71,3 +73,42 @@ def test_too_few_descriptors_are_warned_of(
     assert len(said) == warnings
     for text in said:
         assert re.search(r"1000 descriptors only, so 1968 connections .* the 4096 of", text)
+
+
+def record(
+    line: int, text: str = "%s is full", level: int = logging.WARNING
+) -> logging.LogRecord:
+    """A record that was made in this line of a file."""
+    return logging.LogRecord("test", level, "file.py", line, text, ("disk",), None)
+
+
+def test_a_flood_of_one_kind_leaves_room_for_the_others() -> None:
+    """BURST lines of a place in the code, with a word on the rest; another place is heard."""
+    now = [0.0]
+    spare = Sparing(lambda: now[0])
+    flood = [record(1) for _ in range(1000)]
+    passed = [one.getMessage() for one in flood if spare.filter(one)]
+    assert passed == ["disk is full"] * (BURST - 1) + [
+        "disk is full (more of these are left out for 60 s)"
+    ]
+    other = record(2)
+    assert spare.filter(other)
+    assert other.getMessage() == "disk is full"
+    now[0] = PERIOD
+    after = [one for one in (record(1), record(1)) if spare.filter(one)]
+    assert [one.getMessage() for one in after] == [
+        f"disk is full ({1000 - BURST} more were left out before)",
+        "disk is full",
+    ]
+
+
+def test_debug_lines_are_never_left_out() -> None:
+    """Who asks for them wants all of them."""
+    spare = Sparing(lambda: 0.0)
+    assert all(spare.filter(record(1, level=logging.DEBUG)) for _ in range(1000))
+
+
+def test_lines_whose_texts_differ_are_of_one_kind() -> None:
+    """What a peer can put into a text does not make it a kind of its own."""
+    spare = Sparing(lambda: 0.0)
+    assert sum(spare.filter(record(1, f"task {n} %s")) for n in range(1000)) == BURST

@@ -1,10 +1,13 @@
 """The control socket of a real daemon: the interface as others see it, and hostile peers."""
 
 import asyncio
+import contextlib
 import json
+import os
 import re
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +19,9 @@ import varlink
 from pytest_mock import MockerFixture
 
 from hwentropyd import control
+from hwentropyd.logs import BURST
 from hwentropyd.supervisor import Supervisor
-from support.daemon import INTERFACE, Daemon
+from support.daemon import INTERFACE, ONLY_OS, Daemon
 from support.raw_client import PATIENCE, CallError, call, connect, converse, is_closed
 
 pytestmark = pytest.mark.process
@@ -166,40 +170,122 @@ def test_oneway_calls_are_made_and_not_answered(daemon: Daemon) -> None:
     assert raw.count(b"\0") == 1
 
 
-def test_control_connections_above_the_limit_are_closed(daemon: Daemon) -> None:
-    """The 65th connection is closed, data connections go on, and room is given away again."""
+#: A user that is not root, by Debian's base-passwd.
+NOBODY = 65534
+
+GET_INFO = b'{"method":"org.varlink.service.GetInfo"}\0'
+
+
+def ended(sock: socket.socket) -> bool:
+    """Whether the daemon has closed this connection, on which no reply is due."""
+    sock.setblocking(False)
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except BlockingIOError:
+        return False
+    finally:
+        sock.settimeout(PATIENCE)
+
+
+def test_idle_control_connections_give_way_the_longest_idle_first(daemon: Daemon) -> None:
+    """With 64 idle ones, whoever comes is served; who asked last stays longest."""
     with ExitStack() as stack:
         idle = [stack.enter_context(daemon.connect(daemon.control)) for _ in range(64)]
-        for sock in idle:
-            assert b"hwentropyd" in converse(
-                sock, b'{"method":"org.varlink.service.GetInfo"}\0'
-            )
-        for _ in range(5):
+        for sock in (*idle, *idle[:20]):  # so the first twenty are not the longest idle
+            assert b"hwentropyd" in converse(sock, GET_INFO)
+        for sock in idle[20:30]:
+            # Half a call is no call; a dribble keeps nobody his place.
+            sock.sendall(b'{"method":')
+        for _ in range(30):
+            late = stack.enter_context(daemon.connect(daemon.control))
+            assert b"hwentropyd" in converse(late, GET_INFO)
+        # One or more of those that came before these tests may have had a place too.
+        daemon.wait_for(lambda: all(ended(sock) for sock in idle[20:49]), "rid of the idle")
+        for sock in idle[:20]:
+            assert b"hwentropyd" in converse(sock, GET_INFO)
+        assert len(daemon.read(32).payload) == 32
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to connect as another user")
+def test_a_crowd_of_idle_connections_costs_another_user_nothing(daemon: Daemon) -> None:
+    """The user with the most idle ones gives way, however long another's is idle."""
+    with ExitStack() as stack:
+        agent = stack.enter_context(daemon.connect(daemon.control))
+        assert b"hwentropyd" in converse(agent, GET_INFO)
+        daemon.directory.chmod(0o711)
+        daemon.control.chmod(0o666)
+        stack.callback(daemon.control.chmod, 0o660)
+        os.seteuid(NOBODY)
+        try:
+            crowd = [stack.enter_context(daemon.connect(daemon.control)) for _ in range(500)]
+        finally:
+            os.seteuid(0)
+        assert daemon.status()["state"] == "ok"
+        daemon.wait_for(lambda: all(ended(sock) for sock in crowd[:400]), "rid of the idle")
+        assert b"hwentropyd" in converse(agent, GET_INFO)
+
+
+RESEED = b'{"method":"org.hwentropy.Control.Reseed"}\0'
+
+
+def test_no_call_that_is_under_way_gives_way() -> None:
+    """With 64 calls that wait, a 65th connection is closed, and all 64 are answered."""
+    nothing = ONLY_OS + "[sources.os]\ncredit = false\n[server]\n"
+    nothing += "prediction_resistance_seconds = 3\n"
+    with Daemon(nothing, wait=False) as daemon, ExitStack() as stack:
+        daemon.wait_until_reachable()
+        calls: list[socket.socket] = []
+
+        def refused() -> bool:
+            late = stack.enter_context(daemon.connect(daemon.control))
+            if not converse(late, GET_INFO):
+                return True
+            late.sendall(RESEED)
+            calls.append(late)
+            return False
+
+        daemon.wait_for(refused, "busy with calls", patience=3)
+        for _ in range(100):
             with daemon.connect(daemon.control) as late:
                 assert is_closed(late)
-        assert daemon.log.count("64 control connections are open") == 1  # not one for each
-        assert len(daemon.read(32).payload) == 32
-        idle[0].close()
-
-        def served() -> bool:
-            with daemon.connect(daemon.control) as sock:
-                return converse(sock, b'{"method":"org.varlink.service.GetInfo"}\0') != b""
-
-        daemon.wait_for(served, "serving in the place of the one that left")
-
-    def answering() -> bool:
-        with daemon.connect(daemon.control) as sock:
-            return converse(sock, b'{"method":"org.varlink.service.GetInfo"}\0') != b""
-
-    daemon.wait_for(answering, "rid of the idle ones")
+        said = daemon.log.count("64 control connections have a call under way")
+        assert 1 <= said <= BURST  # not one for each
+        # Who had sent a call that was not read yet was still idle, and may have gone.
+        replies = [converse(sock, b"") for sock in calls]
+        assert sum(b"NotEnoughEntropy" in reply for reply in replies) == 64
+        assert daemon.status()["state"] == "starting"
+        daemon.check_log()
 
 
-def test_a_control_client_that_never_reads_is_dropped(mocker: MockerFixture) -> None:
-    """Whoever does not take its replies loses the connection, and so its place."""
-    mocker.patch.object(control, "TAKE_SECONDS", 0.02)
+def test_testing_a_source_without_end_does_not_keep_it_from_giving(daemon: Daemon) -> None:
+    """With eight connections that have its one source tested all the time, it reseeds."""
+    test = b'{"method":"org.hwentropy.Control.TestSource","parameters":{"name":"os"}}\0'
+    with ExitStack() as stack:
+        testers = [stack.enter_context(daemon.connect(daemon.control)) for _ in range(8)]
+        for sock in testers:
+            sock.sendall(test * 500)
+        took = []
+        for _ in range(10):
+            began = time.monotonic()
+            daemon.call("Reseed")
+            took.append(time.monotonic() - began)
+        assert daemon.source("os")["state"] == "healthy"
+        # At least one of them was not through all the while.
+        assert any(
+            converse(sock, b"", lambda got: got.count(b"\0") == 500).count(b"\0") == 500
+            for sock in testers
+        )
+    # A test of this source takes some milliseconds, and a reseed waits for one.
+    assert max(took) < 1.0
+
+
+def serve(talk: Callable[[control.Control, socket.socket], Awaitable[None]]) -> None:
+    """Have `talk` speak, on a connected socket, to a server of which all replies are large."""
     replies = SimpleNamespace(status=lambda: {"much": "x" * 100_000}, lanes=[])
 
-    async def drop(path: Path) -> int:
+    async def main(path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as peer:
             listener.bind(str(path))
             listener.listen()
@@ -207,24 +293,76 @@ def test_a_control_client_that_never_reads_is_dropped(mocker: MockerFixture) -> 
             served = control.Control(cast("Supervisor", replies))
             server = await served.serve(listener)
             peer.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(peer, str(path))
-            calls = b'{"method":"org.hwentropy.Control.Status"}\0' * 100
-            await loop.sock_sendall(peer, calls)
+            await asyncio.get_running_loop().sock_connect(peer, str(path))
             async with asyncio.timeout(PATIENCE):
                 while not served.connections:
                     await asyncio.sleep(0)
-                while served.connections:
-                    await asyncio.sleep(0.005)
-                got = 0
-                while data := await loop.sock_recv(peer, 1 << 20):
-                    got += len(data)
+                await talk(served, peer)
             server.close()
-        return got
 
     with TemporaryDirectory(prefix="hwe-", dir="/tmp") as directory:
-        got = asyncio.run(drop(Path(directory) / "sock"))
-    assert got < 100 * 100_000
+        asyncio.run(main(Path(directory) / "sock"))
+
+
+def test_a_control_client_that_never_reads_is_dropped(mocker: MockerFixture) -> None:
+    """Whoever does not take its replies loses the connection, and so its place."""
+    mocker.patch.object(control, "TAKE_SECONDS", 0.02)
+
+    async def never_read(served: control.Control, peer: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(peer, b'{"method":"org.hwentropy.Control.Status"}\0' * 100)
+        while served.connections:
+            await asyncio.sleep(0.005)
+        got = 0
+        while data := await loop.sock_recv(peer, 1 << 20):
+            got += len(data)
+        assert got < 100 * 100_000
+
+    serve(never_read)
+
+
+def test_an_idle_control_connection_is_closed(mocker: MockerFixture) -> None:
+    """Half a call that goes on and on is idle too; a call begins the time anew."""
+    mocker.patch.object(control, "IDLE_SECONDS", 0.2)
+
+    async def dribble(served: control.Control, peer: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while loop.time() < begun + 0.4:
+            await loop.sock_sendall(peer, GET_INFO)
+            assert b"hwentropyd" in await loop.sock_recv(peer, 1 << 16)
+        asked = loop.time()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            while served.connections:
+                await loop.sock_sendall(peer, b" ")
+                await asyncio.sleep(0.005)
+        assert loop.time() >= asked + 0.15
+
+    serve(dribble)
+
+
+def test_many_calls_at_once_let_the_others_have_their_turn() -> None:
+    """Between two of 1,000 calls that came in one piece the event loop goes round."""
+
+    async def pipeline(_: control.Control, peer: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = loop.create_task(count())
+        await loop.sock_sendall(peer, GET_INFO * 1000)
+        begun, replies = turns, 0
+        while replies < 1000:
+            replies += (await loop.sock_recv(peer, 1 << 20)).count(b"\0")
+        counting.cancel()
+        assert turns - begun >= 900
+
+    serve(pipeline)
 
 
 @pytest.mark.parametrize("interface", [INTERFACE, SERVICE])

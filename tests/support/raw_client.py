@@ -57,8 +57,12 @@ def connect(path: Path, timeout: float = PATIENCE) -> socket.socket:
     """A connection to a Unix socket; a full backlog is waited for."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.settimeout(timeout)
+        # By the socket's own time limit: with Python's, `connect` is non-blocking and
+        # fails at once on a full backlog.
+        interval = struct.pack("ll", *divmod(round(timeout * 1_000_000), 1_000_000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
         sock.connect(str(path))
+        sock.settimeout(timeout)
     except BaseException:
         sock.close()
         raise
