@@ -5,7 +5,10 @@
 
 A batch is as many samples as credit `min_bits`, so that each healthy source
 alone could carry a seed, but at most 1,024: a source of which little is claimed
-takes several, one after another where somebody asks.
+takes several, one after another where somebody asks.  On-demand tests and batches
+take turns where both are wanted, so however often somebody has the source tested,
+it goes on giving; a test is not broken off for that, since its samples have to be
+consecutive (SP 800-90B 4.3).
 
 The event loop calls `tick`, which declares a call that overran its deadline hung.
 A thread that is stuck in a library cannot be stopped; its late result is thrown
@@ -96,6 +99,7 @@ class Lane:
         self._overran = False
         self._tests: list[Callable[[TestResult], None]] = []
         self._running_tests: list[Callable[[TestResult], None]] = []
+        self._tested_last = False
         self._told = (self.monitor.state, self.monitor.reason)
         self._thread = threading.Thread(target=self._run, name=f"lane-{name}", daemon=True)
 
@@ -194,7 +198,10 @@ class Lane:
                 if self._stopping:
                     break
                 owed, self._owed = self._owed, 0.0
-                self._running_tests, self._tests = self._tests, []
+                # Work that is due comes between two tests.
+                if not self._tested_last or self._seconds_to_work(owed) > 0:
+                    self._running_tests, self._tests = self._tests, []
+                self._tested_last = bool(self._running_tests)
             was_open = self.monitor.is_open
             try:
                 self._step(owed)
@@ -209,12 +216,16 @@ class Lane:
 
     def _wait_seconds(self) -> float:
         """Seconds until there is something to do; at most what a condition can wait."""
-        now = self._monotonic()
         if self._tests:
             return 0.0
+        return self._seconds_to_work(self._owed)
+
+    def _seconds_to_work(self, owed: float) -> float:
+        """Seconds until it is to be opened or sampled, tests apart."""
+        now = self._monotonic()
         if not self.monitor.is_open:
             return self.monitor.open_at - now
-        if self._owed > 0 or self.monitor.state is not SourceState.HEALTHY:
+        if owed > 0 or self.monitor.state is not SourceState.HEALTHY:
             return 0.0
         return self._next_poll - now
 

@@ -625,6 +625,55 @@ def test_the_on_demand_test_fails(
     bench.comes_back()
 
 
+def keep_testing(bench: Bench) -> list[Outcome]:
+    """Have the lane always find another test to do; the outcomes so far."""
+    outcomes: list[Outcome] = []
+
+    def again(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        bench.lane.test(again)
+
+    bench.lane.test(again)
+    bench.lane.test(again)
+    return outcomes
+
+
+def test_tests_without_end_leave_the_source_its_turn(bench: Bench) -> None:
+    """There is a batch for each demand, at most one test after it, and by time too."""
+    bench.healthy()
+    outcomes = keep_testing(bench)
+    for _ in range(5):
+        delivered, tested = len(bench.delivered), len(outcomes)
+        bench.lane.demand()
+        end = time.monotonic() + PATIENCE
+        while len(bench.delivered) == delivered or len(outcomes) < tested + 6:
+            assert time.monotonic() < end
+            threading.Event().wait(0.001)
+    assert all(one.passed for one in outcomes)
+    delivered = len(bench.delivered)
+    bench.clock.now += 5.0
+    end = time.monotonic() + PATIENCE
+    while len(bench.delivered) == delivered:
+        assert time.monotonic() < end
+        threading.Event().wait(0.001)
+
+
+def test_tests_without_end_do_not_keep_a_failed_source_closed(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """It is opened again when its pause is over, and passes its startup test."""
+    bench.healthy()
+    patch = mocker.patch.object(bench.source, "read", side_effect=SourceError("it broke"))
+    bench.failed()
+    mocker.stop(patch)
+    outcomes = keep_testing(bench)
+    bench.until(lambda: len(outcomes) > 10)
+    assert not any(one.ran for one in outcomes)
+    bench.clock.now = bench.lane.monitor.open_at
+    bench.until(lambda: bench.state is SourceState.HEALTHY)
+    bench.until(lambda: outcomes[-1].passed)
+
+
 def test_a_source_that_is_not_open_cannot_be_tested(
     bench: Bench, mocker: MockerFixture
 ) -> None:
