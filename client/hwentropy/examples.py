@@ -4,6 +4,8 @@ Each function is one section: what it prints was drawn from the running daemon a
 moment ago.  The secrets are shown because they are of no use to anybody.
 """
 
+import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,7 +22,7 @@ from hwentropy.token_service import InvalidToken, TokenService
 
 def show(what: str, value: object) -> None:
     """One line of output."""
-    print(f"  {what:<26} {value}")
+    print(f"  {what:<28} {value}")
 
 
 def client() -> None:
@@ -224,8 +226,16 @@ SECTIONS: Final = (
 )
 
 
+_ABOUT: Final = "Everything that the package offers, once, drawn from the running daemon."
+
+
 def main() -> int:
-    """Run every section; 3 when there is no daemon, as the `hwentropy` command."""
+    """Run every section; 3 when there is no daemon, 1 when it refuses, as `hwentropy`."""
+    argparse.ArgumentParser(
+        prog="python -m hwentropy.examples", description=_ABOUT
+    ).parse_args()
+    # A reader that has seen enough (`| head`) ends it without a word.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         for section in SECTIONS:
             print(section.__doc__)
@@ -234,6 +244,9 @@ def main() -> int:
     except hwentropy.DaemonUnavailable as error:
         print(error, file=sys.stderr)
         return 3
+    except hwentropy.HwentropyError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

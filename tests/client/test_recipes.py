@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 import hwentropy
 from hwentropy import examples
+from hwentropy_core.wire import Op, Refusal, Request, Status, encode_reply
+from support.fake_server import FakeDaemon, Peer
 
 pytestmark = pytest.mark.process
 
@@ -19,7 +22,9 @@ RECIPES = (ROOT / "docs" / "recipes.md").read_text()
 PYTHON = re.findall(r"^```python\n(.*?)^```", RECIPES, re.MULTILINE | re.DOTALL)
 
 
-def run(arguments: list[str], runtime: Path, cwd: Path) -> "subprocess.CompletedProcess[str]":
+def run(
+    arguments: list[str], runtime: Path, cwd: Path, stdout: int = subprocess.PIPE
+) -> "subprocess.CompletedProcess[str]":
     """A fresh Python with warnings as errors, that finds its daemon in `runtime`."""
     return subprocess.run(
         [sys.executable, "-W", "error", *arguments],
@@ -29,7 +34,8 @@ def run(arguments: list[str], runtime: Path, cwd: Path) -> "subprocess.Completed
             "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
         },
         cwd=cwd,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=60,
         check=False,
@@ -63,6 +69,44 @@ def test_the_examples_walk_through_everything(real_daemon: Any, tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
     fresh = {block for block in blocks if "install numpy" not in block}
     assert not fresh & set(second.stdout.strip().split("\n\n"))
+
+
+def test_a_reader_that_has_seen_enough_ends_the_examples(
+    real_daemon: Any, tmp_path: Path
+) -> None:
+    """As with `| head`: by SIGPIPE, and without a word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = run(["-m", "hwentropy.examples"], real_daemon.directory, tmp_path, stdout=writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, "")
+
+
+def test_the_examples_take_no_arguments(tmp_path: Path) -> None:
+    """A name that means nothing is refused, and --help draws nothing."""
+    assert run(["-m", "hwentropy.examples", "hashing"], tmp_path, tmp_path).returncode == 2
+    done = run(["-m", "hwentropy.examples", "--help"], tmp_path, tmp_path)
+    assert done.returncode == 0
+    assert done.stdout.startswith("usage: ")
+
+
+def test_a_refusal_ends_the_examples_with_a_sentence(
+    daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    """A daemon that failed closed: exit code 1, as of the command."""
+
+    def refused(peer: Peer, request: Request | Refusal) -> None:
+        assert isinstance(request, Request)
+        info = request.op is Op.INFO
+        peer.send(
+            peer.reply(request) if info else encode_reply(Status.FAILED_CLOSED, request.tag)
+        )
+
+    daemon.handler = refused
+    done = run(["-m", "hwentropy.examples"], daemon.directory, tmp_path)
+    assert done.returncode == 1
+    assert "no source to trust" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_without_a_daemon_there_are_no_examples(tmp_path: Path) -> None:
