@@ -29,6 +29,7 @@ __all__ = [
     "CLASSES",
     "DIGITS",
     "LOWERCASE",
+    "MAX_LENGTH",
     "MIN_LENGTH",
     "SYMBOLS",
     "UPPERCASE",
@@ -49,6 +50,10 @@ AMBIGUOUS: Final = "0O1Il|`'"
 
 #: NIST SP 800-63B-4 section 3.1.1.2: 8 with a second factor, 15 without.
 MIN_LENGTH: Final = 8
+
+#: The entropy is the logarithm of a number of 6.6 bits a character, which takes 0.1 s
+#: to work out here; the time grows faster than the length.
+MAX_LENGTH: Final = 65536
 
 #: How many candidates may be needed on average; beyond, the rule is refused.  Ten
 #: classes of equal size in a password of ten still pass (10^10 / 10! = 2756 do not).
@@ -72,6 +77,10 @@ class _Rule:
         if length < MIN_LENGTH:
             raise ValueError(
                 f"a password of {length} characters is too short; ask for {MIN_LENGTH} or more"
+            )
+        if length > MAX_LENGTH:
+            raise ValueError(
+                f"a password of {length} characters is too long; ask for {MAX_LENGTH} or fewer"
             )
         if length < len(sets):
             raise ValueError(
@@ -100,7 +109,7 @@ def generate_password(
 
     `classes` are strings of visible ASCII characters; they may overlap.
     `exclude_ambiguous` leaves out `AMBIGUOUS`.  Raises ValueError when the
-    password would be too short, or when a class is empty, has other characters,
+    password would be too short or too long, or when a class is empty, has other characters,
     or makes nearly every candidate fail; and what
     `hwentropy.generator.random_bytes` raises.
     """

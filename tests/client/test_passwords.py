@@ -17,6 +17,7 @@ from hwentropy.passwords import (
     CLASSES,
     DIGITS,
     LOWERCASE,
+    MAX_LENGTH,
     MIN_LENGTH,
     generate_password,
     password_count,
@@ -145,6 +146,12 @@ def test_too_short_is_an_error(length: int) -> None:
     """Below eight characters there is no password, and the message says what to do."""
     with pytest.raises(ValueError, match="too short; ask for 8"):
         generate_password(length)
+
+
+def test_too_long_is_an_error() -> None:
+    """The bits of a longer one would take minutes to work out."""
+    with pytest.raises(ValueError, match="too long; ask for 65536"):
+        generate_password(MAX_LENGTH + 1)
 
 
 @pytest.mark.parametrize(
