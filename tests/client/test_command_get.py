@@ -13,6 +13,7 @@ import pytest
 
 from hwentropy.command.cli import run
 from hwentropy.command.get import PIECE
+from hwentropy.command.progress import WAITING, SlowDisplay
 from hwentropy.command.size import parse_size
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.wire import ReplyFlag, Request, RequestFlag, Status, encode_reply
@@ -148,7 +149,8 @@ def test_output_replaces_nothing_but_files(
     else:
         target = Path("/dev/null")
     assert get(daemon, "5", "--output", str(target)) == 2
-    assert "not a regular file" in capfd.readouterr().err
+    wanted = "name a file, such as" if kind == "directory" else "not a regular file"
+    assert wanted in capfd.readouterr().err
     assert not daemon.requests
 
 
@@ -165,7 +167,7 @@ def test_output_to_nowhere_is_a_sentence(
 @pytest.mark.parametrize(
     ("status", "words"),
     [
-        (Status.NOT_SEEDED, "not seeded yet"),
+        (Status.NOT_SEEDED, "not seeded yet; try again later, or leave --no-wait out"),
         (Status.FAILED_CLOSED, "no source to trust"),
         (Status.OVER_QUOTA, "over its quota"),
     ],
@@ -211,7 +213,25 @@ def test_served_while_degraded_is_a_warning(
     assert get(daemon, "5", "--hex") == 0
     out, err = capfd.readouterr()
     assert out == daemon.handed_out.hex() + "\n"
-    assert "degraded" in err
+    assert "degraded: too few healthy sources" in err
+
+
+def test_a_terminal_is_told_what_it_waits_for(
+    daemon: FakeDaemon, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first bytes, whose own progress a terminal does not get; never after."""
+    shown: list[tuple[str, bool, int]] = []
+
+    class Noted(SlowDisplay):
+        def __init__(self, what: str, total: int | None = None, *, wanted: bool) -> None:
+            shown.append((what, wanted, len(daemon.requests)))
+            super().__init__(what, total, wanted=wanted)
+
+    monkeypatch.setattr("hwentropy.command.get.SlowDisplay", Noted)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert get(daemon, str(2 * PIECE), "--hex") == 0
+    assert [one for one in shown if one[1]] == [(WAITING, True, 0)]
+    assert capfd.readouterr().out == daemon.handed_out.hex() + "\n"
 
 
 def test_a_daemon_too_slow_is_exit_code_1(

@@ -64,7 +64,7 @@ def test_status_shows_the_rest(daemon: FakeDaemon, capfd: pytest.CaptureFixture[
         "reason       no healthy source",
         "generation   4, reseeded 12 times",
         "seeded at    2025-11-21T05:40:36Z",
-        "policy       320 bits from at least 1 group(s)",
+        "policy       320 bits from 1 or more groups of sources",
         "workers      1, 3 connections, 99 requests answered",
         "daemon       version 9.9, process 4711",
         "running for  1 h 2 min",
@@ -151,11 +151,9 @@ def test_reseed_tells_the_generation(
     daemon.control["Reseed"] = {"generation": 8}
     assert hwentropy(daemon, "reseed") == 0
     assert capfd.readouterr().out == "reseeded: generation 8\n"
-    daemon.control["Reseed"] = replies.error("NotEnoughEntropy", reason="only 64 bits")
+    daemon.control["Reseed"] = replies.error("NotEnoughEntropy", reason="too few; see X")
     assert hwentropy(daemon, "reseed") == 1
-    assert capfd.readouterr().err == (
-        "hwentropy: not reseeded: only 64 bits; see `hwentropy sources`\n"
-    )
+    assert capfd.readouterr().err == "hwentropy: not reseeded: too few; see X\n"
 
 
 def test_test_tells_the_outcome(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> None:
@@ -220,10 +218,25 @@ def test_the_environment_names_the_directory(
     assert capfd.readouterr().out.endswith(daemon.handed_out.hex() + "\n")
 
 
+def test_an_empty_runtime_directory_is_not_the_working_directory(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """An unset shell variable is told apart from a daemon that is not there."""
+    assert run(["--runtime-dir", "", "status"]) == 2
+    assert "it is empty; name a directory" in capfd.readouterr().err
+
+
+def test_one_is_not_a_plural(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> None:
+    """A daemon that was just started has been seeded 1 time."""
+    daemon.control["Status"] = replies.status(reseeds=1)
+    assert hwentropy(daemon, "status") == 0
+    assert ", reseeded 1 time\n" in capfd.readouterr().out
+
+
 def test_version_and_help(capfd: pytest.CaptureFixture[str]) -> None:
     """Both end with 0 and need no daemon."""
     assert run(["--version"]) == 0
-    assert capfd.readouterr().out.startswith("hwentropy, version ")
+    assert capfd.readouterr().out.startswith("hwentropy 0.")
     assert run(["--help"]) == 0
     shown = capfd.readouterr().out
     for command in ("get", "status", "sources", "reseed", "test", "completion"):

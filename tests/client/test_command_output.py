@@ -3,12 +3,18 @@
 import errno
 import io
 import os
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import cast
 
 import pytest
 
 from hwentropy.command.output import write_all
+
+ROOT = Path(__file__).parents[2]
 
 
 class Slow(io.RawIOBase):
@@ -55,3 +61,58 @@ def test_a_non_blocking_output_that_is_full_is_an_error() -> None:
     """And not a loop that never ends."""
     with pytest.raises(BlockingIOError):
         write_all(cast("io.BufferedWriter", Slow(lambda _: None)), bytes(10))
+
+
+def in_shell(command: str, *, unbuffered: bool = False) -> tuple[int, str, str]:
+    """`hwentropy` with a redirection: exit code, output, errors.  None needs a daemon."""
+    start = f"{shlex.quote(sys.executable)} -m hwentropy "
+    environment = os.environ | {
+        "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
+        # Empty is as good as not set.
+        "PYTHONUNBUFFERED": "1" if unbuffered else "",
+    }
+    done = subprocess.run(
+        ["bash", "-c", start + command],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("words", ["completion bash", "--help", f"analyze {ROOT}/Makefile"])
+@pytest.mark.parametrize(
+    ("redirection", "reason"),
+    [("> /dev/full", "No space left on device"), (">&-", "Bad file descriptor")],
+)
+def test_an_output_that_takes_nothing_is_one_sentence(
+    words: str, redirection: str, reason: str, *, unbuffered: bool
+) -> None:
+    """A full disk, or a standard output that was closed: exit code 2, and nothing else."""
+    assert in_shell(f"{words} {redirection}", unbuffered=unbuffered) == (
+        2,
+        "",
+        f"hwentropy: cannot write the output: {reason}\n",
+    )
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("words", ["analyze -", "shuffle"])
+def test_an_input_that_was_closed_is_one_sentence(words: str) -> None:
+    """And exit code 2."""
+    assert in_shell(f"{words} <&-") == (
+        2,
+        "",
+        "hwentropy: cannot read standard input: Bad file descriptor\n",
+    )
+
+
+@pytest.mark.process
+def test_errors_may_have_nowhere_to_go() -> None:
+    """A standard error that was closed changes no exit code and no output."""
+    assert in_shell("get 2>&-")[0] == 2
+    assert in_shell("completion bash 2>&-") == in_shell("completion bash")

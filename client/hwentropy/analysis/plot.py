@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from .findings import CAUTION, Examination
 from .tally import Tally
-from .text import FIGURES, rows, verdict
+from .text import FIGURES, rows, size, verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,9 +48,8 @@ def draw(tally: Tally, examination: Examination, source: str, kind: Format) -> b
     axes: Any = figure.subplot_mosaic(
         [["counts", "counts"], ["bits", "correlation"]], height_ratios=[2, 3]
     )
-    size = f"{examination.size:,} bytes"
     # No mathematics in a file's name.
-    figure.suptitle(f"{source}: {size}, {examination.judgement}", parse_math=False)
+    figure.suptitle(f"{source}: {size(examination)}, {examination.judgement}", parse_math=False)
     _counts(axes["counts"], examination)
     _bits(axes["bits"], tally.head)
     _correlation(axes["correlation"], tally.head)

@@ -6,7 +6,7 @@ from typing import Final
 
 from .findings import MIN_BYTES, Examination, Finding, Judgement
 
-__all__ = ["FIGURES", "LEGEND", "histogram", "rows", "verdict"]
+__all__ = ["FIGURES", "LEGEND", "histogram", "rows", "size", "verdict"]
 
 FIGURES: Final = ("statistic", "value", "expected", "p", "")
 
@@ -36,6 +36,11 @@ _VERDICTS: Final[Mapping[Judgement, str]] = {
     Judgement.FAILED: "Failed: these are not uniform random bytes.",
     Judgement.NOT_JUDGED: f"Too few bytes to judge: give {MIN_BYTES:,} or more.",
 }
+
+
+def size(examination: Examination) -> str:
+    """How much was examined."""
+    return f"{examination.size:,} byte{'' if examination.size == 1 else 's'}"
 
 
 def verdict(examination: Examination) -> str:

@@ -82,7 +82,8 @@ def analyze(
         with _opened(str(file)) as (stream, size):
             _gather(tally, _pieces(stream, source), size)
     if not tally.size:
-        raise InputError(f"{source} is empty; give at least one byte")
+        where = source if file in {None, "-"} else printable(str(file))
+        raise InputError(f"{where} is empty; give at least one byte")
     examination = examine(tally)
     if kind is not None and plot is not None:
         from hwentropy.analysis.plot import draw  # noqa: PLC0415 - optional
@@ -176,7 +177,7 @@ def _as_object(source: str, tally: "Tally", examination: "Examination") -> dict[
 def _show(source: str, examination: "Examination") -> None:
     from hwentropy.analysis import CAUTION, text  # noqa: PLC0415 - loaded already
 
-    click.echo(f"{source}: {examination.size:,} bytes\n")
+    click.echo(f"{source}: {text.size(examination)}\n")
     table = [
         [Cell(word.upper(), "bold", right=0 < at < 4) for at, word in enumerate(text.FIGURES)]
     ]

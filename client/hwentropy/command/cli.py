@@ -1,10 +1,12 @@
 """The `hwentropy` command group, and how everything that goes wrong ends it."""
 
+import contextlib
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn, TextIO, cast
 
 import click
 
@@ -24,6 +26,14 @@ from .health import sources, status
 from .layout import printable
 from .runtime import Runtime
 
+#: What a standard stream that was closed (`>&-`) gets of /dev/null: as gnulib's stdopen
+#: the input to write and the output to read only, so that using it fails with EBADF.
+_CLOSED: Final = (
+    ("stdin", os.O_WRONLY, "r"),
+    ("stdout", os.O_RDONLY, "w"),
+    ("stderr", os.O_WRONLY, "w"),
+)
+
 
 class _Group(click.Group):
     """A group whose output is on its way before a command counts as done."""
@@ -41,8 +51,17 @@ class _Group(click.Group):
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature
     if not wanted or ctx.resilient_parsing:
         return
-    click.echo(f"hwentropy, version {VERSION}")
+    click.echo(f"hwentropy {VERSION}")
     ctx.exit()
+
+
+def _directory(_ctx: click.Context, _param: click.Parameter, value: str | None) -> Path | None:
+    if value is None:
+        return None
+    if not value:
+        # Path("") is the working directory: an unset shell variable, not a wish.
+        raise click.BadParameter("it is empty; name a directory")
+    return Path(value)
 
 
 @click.group(
@@ -53,7 +72,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
 @click.option(
     "--runtime-dir",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    callback=_directory,
     help=f"The directory with the daemon's sockets ({ENVIRONMENT_VARIABLE} does the same).",
 )
 @click.option(
@@ -111,12 +130,25 @@ def _told(error: click.ClickException) -> str:
     return f"{message[:1].lower()}{message[1:]}; see `{path} --help`"
 
 
+def _replace_closed_streams() -> None:
+    """Have no standard stream be None, and no socket of ours get its number."""
+    for name, flags, mode in _CLOSED:
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, flags)
+            setattr(sys, name, cast("TextIO", open(descriptor, mode)))  # noqa: PTH123, SIM115 - a descriptor, for good
+
+
 def main() -> NoReturn:
     """The entry point."""
+    _replace_closed_streams()
     try:
         code = run()
     except OutputClosed:
         die_of(signal.SIGPIPE)
     except KeyboardInterrupt:
         die_of(signal.SIGINT)
+    # What could not be written was told; the interpreter would try again, and say so
+    # in its own words with the exit code 120.
+    with contextlib.suppress(OSError):
+        sys.stdout.close()
     sys.exit(code)

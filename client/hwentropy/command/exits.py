@@ -11,7 +11,7 @@ import signal
 from enum import IntEnum
 from typing import NoReturn
 
-from hwentropy.errors import ControlError, DaemonUnavailable, NotPermitted
+from hwentropy.errors import ControlError, DaemonUnavailable, NotPermitted, NotSeeded
 from hwentropy_core.errors import HwentropyError, ProtocolError
 from hwentropy_core.varlink import INTERFACE
 
@@ -35,6 +35,10 @@ def judge(error: HwentropyError) -> tuple[ExitCode, str]:
         return _judge_control(error)
     if isinstance(error, (DaemonUnavailable, NotPermitted, ProtocolError)):
         return ExitCode.NO_DAEMON, str(error)
+    if isinstance(error, NotSeeded):
+        # Its own sentence names an argument of the library.
+        sentence = "the daemon is not seeded yet; try again later, or leave --no-wait out"
+        return ExitCode.UNHEALTHY, sentence
     return ExitCode.UNHEALTHY, str(error)
 
 
@@ -53,8 +57,8 @@ def _judge_control(error: ControlError) -> tuple[ExitCode, str]:
             sentence = f"the source {text('name')} is {text('state')}: {text('reason')}"
             return ExitCode.UNHEALTHY, f"{sentence}; see `hwentropy sources`"
         case "NotEnoughEntropy":
-            sentence = f"not reseeded: {text('reason')}"
-            return ExitCode.UNHEALTHY, f"{sentence}; see `hwentropy sources`"
+            # The daemon's sentence says where to look.
+            return ExitCode.UNHEALTHY, f"not reseeded: {text('reason')}"
         case _:
             sentence = f"the daemon answers {error.name}"
             return ExitCode.NO_DAEMON, f"{sentence}; update the older of daemon and command"

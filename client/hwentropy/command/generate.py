@@ -4,25 +4,35 @@ A value a line, or one JSON array with --json; nothing else on standard output.
 Values are written as they are made, so --count may be large.
 """
 
+import itertools
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias, TypeVar
 
 import click
 
 from hwentropy_core.paths import ENTROPY_SOCKET
 
 from .output import write_all
+from .progress import WAITING, SlowDisplay
 from .runtime import Runtime
 
 Value: TypeAlias = str | int | Mapping[str, object]
+_T = TypeVar("_T")
+
+
+class Count(click.IntRange):
+    """A whole number in a range, and called so where something else is given."""
+
+    name = "whole number"
+
 
 count_option = click.option(
     "--count",
     metavar="K",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     default=1,
     show_default=True,
     help="How many.",
@@ -38,6 +48,14 @@ def use_daemon(runtime: Runtime) -> None:
         generator.configure(path=runtime.directory / ENTROPY_SOCKET)
 
 
+def after_waiting(values: Iterable[_T]) -> Iterator[_T]:
+    """The same values; while the first one takes long, a terminal is told why."""
+    each = iter(values)
+    with SlowDisplay(WAITING):
+        first = list(itertools.islice(each, 1))
+    return itertools.chain(first, each)
+
+
 def show(values: Iterable[Value], *, as_json: bool) -> None:
     """Print each value on a line of its own, or all as one JSON array.
 
@@ -45,6 +63,7 @@ def show(values: Iterable[Value], *, as_json: bool) -> None:
     out as the bytes it came in as.
     """
     out = sys.stdout
+    values = after_waiting(values)
     if not as_json:
         for value in values:
             write_all(out.buffer, os.fsencode(_line(value)) + b"\n")

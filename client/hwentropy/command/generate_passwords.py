@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 import click
 
 from .exits import ExitCode
-from .generate import count_option, json_option, show, use_daemon, wrong_usage
+from .generate import (
+    after_waiting,
+    count_option,
+    json_option,
+    show,
+    use_daemon,
+    wrong_usage,
+)
 from .runtime import Runtime
 
 if TYPE_CHECKING:
@@ -50,6 +57,8 @@ def password(
     classes = tuple(
         one for one, without in zip(passwords.CLASSES, left_out, strict=True) if not without
     )
+    if not classes:
+        raise click.UsageError("no characters are left for a password; leave one --no-... out")
     _show(
         "password",
         lambda: passwords.generate_password(
@@ -88,7 +97,7 @@ def passphrase(
 
 def _show(name: str, make: "Callable[[], Generated]", count: int, *, as_json: bool) -> None:
     try:
-        first = make()
+        first = next(after_waiting(iter(make, None)))
     except ValueError as error:
         raise wrong_usage(error) from None
 

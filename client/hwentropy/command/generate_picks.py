@@ -7,7 +7,7 @@ import click
 
 from .analyze import InputError
 from .exits import ExitCode
-from .generate import count_option, json_option, show, use_daemon
+from .generate import Count, count_option, json_option, show, use_daemon
 from .progress import SlowDisplay
 from .runtime import Runtime
 
@@ -61,7 +61,7 @@ def choose(
 @click.option(
     "--count",
     metavar="K",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     help="Only K of them, or all if there are fewer.",
 )
 @json_option

@@ -6,7 +6,7 @@ from typing import Final, Literal
 import click
 
 from .exits import ExitCode
-from .generate import count_option, json_option, show, use_daemon, wrong_usage
+from .generate import Count, count_option, json_option, show, use_daemon, wrong_usage
 from .runtime import Runtime
 
 #: Bytes.  Longer is `hwentropy get`'s business, which does not hold it in memory.
@@ -14,7 +14,7 @@ MAX_BYTES: Final = 1 << 20
 
 
 @click.command()
-@click.argument("size", metavar="[N]", type=click.IntRange(1, MAX_BYTES), default=32)
+@click.argument("size", metavar="[N]", type=Count(1, MAX_BYTES), default=32)
 @click.option("--hex", "form", flag_value="hex", default="hex", help="Hexadecimal (default).")
 @click.option("--urlsafe", "form", flag_value="urlsafe", help="Base64 that is safe in URLs.")
 @count_option
@@ -80,7 +80,7 @@ def apikey(runtime: Runtime, *, prefix: str, count: int, as_json: bool) -> ExitC
 
 
 @click.command()
-@click.argument("size", metavar="[N]", type=click.IntRange(1, MAX_BYTES), default=16)
+@click.argument("size", metavar="[N]", type=Count(1, MAX_BYTES), default=16)
 @click.option("--hex", "form", flag_value="hex", default="hex", help="Hexadecimal (default).")
 @click.option("--base64", "form", flag_value="base64", help="Base64.")
 @count_option

@@ -16,7 +16,7 @@ from hwentropy_core.memory import wipe
 from .exits import ExitCode, judge
 from .layout import printable
 from .output import OutputError, open_output, write_all
-from .progress import SlowDisplay
+from .progress import WAITING, SlowDisplay
 from .runtime import Runtime
 from .size import size_argument
 
@@ -25,6 +25,12 @@ from .size import size_argument
 PIECE: Final = 3 * MAX_READ
 
 Encoding: TypeAlias = Literal["hex", "base64", "raw"]
+
+
+class _Seconds(click.FloatRange):
+    """A number in a range, and called so where something else is given."""
+
+    name = "number"
 
 
 @click.command()
@@ -46,7 +52,7 @@ Encoding: TypeAlias = Literal["hex", "base64", "raw"]
 @click.option(
     "--timeout",
     metavar="S",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Seconds(min=0, min_open=True),
     help="Seconds to wait for each 3 MiB.  Without it, as long as it takes.",
 )
 @click.pass_obj
@@ -63,7 +69,7 @@ def get(
     """Write N random bytes: raw, unless told otherwise.
 
     N is a number of bytes; K, M, G and T stand for powers of 1,024, kB, MB and
-    so on for powers of 1,000.  Bytes served while no healthy source was left are
+    so on for powers of 1,000.  Bytes served while the daemon is degraded are
     written, with a warning.
     """
     to_terminal = output in {None, "-"} and sys.stdout.isatty()
@@ -83,9 +89,11 @@ def get(
         ):
             while done < size:
                 piece = buffer[: min(size - done, PIECE)]
-                client.read_into(
-                    piece, block=not no_wait, prediction_resistance=prediction_resistance
-                )
+                # It is gone again before the bytes are shown on the same terminal.
+                with SlowDisplay(WAITING, wanted=to_terminal and not done):
+                    client.read_into(
+                        piece, block=not no_wait, prediction_resistance=prediction_resistance
+                    )
                 degraded = degraded or client.degraded
                 write_all(stream, _encode(piece, encoding))
                 done += len(piece)
@@ -102,8 +110,8 @@ def get(
         wipe(buffer)
     if degraded:
         click.echo(
-            "hwentropy: warning: served while degraded, no healthy source is left; "
-            "see `hwentropy sources`",
+            "hwentropy: warning: served while degraded: too few healthy sources, or no new "
+            "seed for too long; see `hwentropy status`",
             err=True,
         )
     return ExitCode.FINE

@@ -78,7 +78,7 @@ def _status_rows(answer: Status) -> list[tuple[Cell, Cell]]:
     if answer.reason:
         rows.append(row("reason", answer.reason))
     rows += [
-        row("generation", f"{answer.generation}, reseeded {answer.reseeds} times"),
+        row("generation", f"{answer.generation}, reseeded {_number(answer.reseeds, 'time')}"),
         row("seeded at", _seeded(answer.seeded_at)),
         *(
             (
@@ -87,16 +87,24 @@ def _status_rows(answer: Status) -> list[tuple[Cell, Cell]]:
             )
             for state, names in by_state.items()
         ),
-        row("policy", f"{policy.min_bits} bits from at least {policy.min_groups} group(s)"),
+        row(
+            "policy",
+            f"{policy.min_bits} bits from {policy.min_groups} or more groups of sources",
+        ),
         row(
             "workers",
-            f"{len(answer.workers)}, {connections} connections, {served} requests answered",
+            f"{len(answer.workers)}, {_number(connections, 'connection')}, "
+            f"{_number(served, 'request')} answered",
         ),
         row("daemon", f"version {answer.version}, process {answer.pid}"),
         row("running for", _duration(answer.uptime_seconds)),
         *(row("socket", path) for path in answer.sockets),
     ]
     return rows
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _seeded(text: str | None) -> str:

@@ -81,6 +81,8 @@ def _check(path: Path) -> None:
         return
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from None
+    if stat.S_ISDIR(mode):
+        raise OutputError(f"{path} is a directory; name a file, such as {path / 'random.bin'}")
     if not stat.S_ISREG(mode):
         raise OutputError(
             f"{path} is not a regular file and would be replaced by one; leave --output "

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 #: Seconds before anything is shown: below, people do not wonder.
 DELAY: Final = 1.0
 
+#: What a command does that has no bytes yet: there is a seed to come, or a long queue.
+WAITING: Final = "waiting for the daemon"
+
 
 class SlowDisplay:
     """A context in which `advance` counts bytes; shows itself when it takes long."""
