@@ -92,7 +92,8 @@ HWENTROPY_FN void hwentropy_close(hwentropy_client *client)
     free(client);
 }
 
-/* Whether the last lease or read was granted while no healthy source was left. */
+/* Whether the last lease or read was granted while the daemon was degraded: short of
+ * healthy sources, or without a new seed for too long. */
 HWENTROPY_FN int hwentropy_degraded(const hwentropy_client *client)
 {
     return __atomic_load_n(&client->degraded, __ATOMIC_RELAXED);

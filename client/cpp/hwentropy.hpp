@@ -159,7 +159,8 @@ public:
             raise(client_, status, errno);
     }
 
-    // Whether the last lease or read was granted while no healthy source was left.
+    // Whether the last lease or read was granted while the daemon was degraded: short of
+    // healthy sources, or without a new seed for too long.
     bool degraded() const noexcept { return hwentropy_degraded(client_) != 0; }
 
     // The one that everything draws from by default: a lease, found where clients look.

@@ -66,7 +66,8 @@ class AsyncClient:
 
     @property
     def degraded(self) -> bool:
-        """Whether the last read was served while no healthy source was left."""
+        """Whether the last read was served while the daemon was degraded: short of healthy
+        sources, or without a new seed for too long."""
         return self._degraded
 
     async def read(

@@ -73,7 +73,8 @@ class Client:
 
     @property
     def degraded(self) -> bool:
-        """Whether the last read was served while no healthy source was left."""
+        """Whether the last read was served while the daemon was degraded: short of healthy
+        sources, or without a new seed for too long."""
         return self._degraded
 
     def read(
