@@ -127,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         default="info",
         help="what is worth a line on standard error (default: info)",
     )
-    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     return parser
 
 
