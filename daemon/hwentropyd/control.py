@@ -230,7 +230,7 @@ class Control:
         return {"description": descriptions[interface]}
 
     async def _status(self, _: _Parameters) -> _Parameters:
-        return {"status": self._supervisor.status()}
+        return {"status": await self._supervisor.status()}
 
     async def _sources(self, _: _Parameters) -> _Parameters:
         return {"sources": self._supervisor.sources()}

@@ -183,8 +183,9 @@ class Supervisor:
             snapshot["since"] = iso_time(snapshot["since"])
         return snapshots
 
-    def status(self) -> dict[str, Any]:
-        """What `hwentropy status` shows."""
+    async def status(self) -> dict[str, Any]:
+        """What `hwentropy status` shows, the workers' counts as of now."""
+        await self.workers.count()
         return {
             "state": self.service.state.label,
             "reason": self.service.reason,

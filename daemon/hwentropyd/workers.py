@@ -10,6 +10,7 @@ or is held until one has room.
 """
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -35,6 +36,10 @@ PING_SECONDS: Final = 5.0
 #: the ping and not from the last answer: a supervisor that was itself stopped
 #: for a while has not asked, and blames nobody.
 SILENT_SECONDS: Final = 15.0
+
+#: Seconds for a worker's answer to a ping of Status: a busy one takes some twenty
+#: milliseconds, and whoever asks for the status does not wait for one that hangs.
+COUNT_SECONDS: Final = 0.2
 
 #: Pause before a worker is replaced that died within a second of its start or could
 #: not be started.
@@ -96,6 +101,11 @@ class Worker:
         self._queue.append(message.encode())
         if len(self._queue) == 1:
             self._flush()
+
+    def ask(self, now: float) -> None:
+        """Send it a ping."""
+        self.asked = now
+        self.send(channel.Ping())
 
     def hand_over(self, message: channel.Connection, fd: int) -> bool:
         """Give it a connection; False when it cannot take it now or ever."""
@@ -168,6 +178,8 @@ class WorkerPool:
         self._stopping = False
         self._all_ready = asyncio.Event()
         self._held: deque[tuple[socket.socket, bool]] = deque()
+        self._counted = asyncio.Event()
+        """Whether a worker has answered a ping, or is gone, since it was last cleared."""
 
     def start(self) -> None:
         """Start the workers; raises OSError when one cannot be started."""
@@ -207,11 +219,24 @@ class WorkerPool:
         """Ping every worker; kill those that are silent.  Call every PING_SECONDS."""
         for worker in self.workers:
             if worker.asked is None:
-                worker.asked = now
-                worker.send(channel.Ping())
+                worker.ask(now)
             elif now - worker.asked >= SILENT_SECONDS:
                 log.warning("worker %d does not answer: killed, to be replaced", worker.pid)
                 worker.process.kill()
+
+    async def count(self) -> None:
+        """Bring the workers' counts up to date.
+
+        After COUNT_SECONDS those of a worker that hangs stay what they were.
+        """
+        for worker in self.workers:
+            if worker.asked is None:
+                worker.ask(self.loop.time())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(COUNT_SECONDS):
+                while any(one.ready and one.asked is not None for one in self.workers):
+                    self._counted.clear()
+                    await self._counted.wait()
 
     async def stop(self) -> None:
         """Let the workers answer what they have begun, then end them."""
@@ -292,6 +317,7 @@ class WorkerPool:
             self._drawn(message.count)
         elif isinstance(message, channel.Pong):
             worker.asked = None
+            self._counted.set()
             worker.requests, worker.bytes = message.requests, message.bytes
             self._drawn(message.drawn)
         elif isinstance(message, channel.Ready):
@@ -301,6 +327,7 @@ class WorkerPool:
 
     def _lost(self, worker: Worker) -> None:
         self.workers.remove(worker)
+        self._counted.set()
         # Its end is closed, so it has exited or is about to; do not wait for that.
         worker.close()
         for number in worker.connections:

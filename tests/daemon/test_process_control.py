@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -283,7 +284,11 @@ def test_testing_a_source_without_end_does_not_keep_it_from_giving(daemon: Daemo
 
 def serve(talk: Callable[[control.Control, socket.socket], Awaitable[None]]) -> None:
     """Have `talk` speak, on a connected socket, to a server of which all replies are large."""
-    replies = SimpleNamespace(status=lambda: {"much": "x" * 100_000}, lanes=[])
+
+    async def status() -> dict[str, str]:
+        return {"much": "x" * 100_000}
+
+    replies = SimpleNamespace(status=status, lanes=[])
 
     async def main(path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as peer:
@@ -429,6 +434,36 @@ def test_status_and_sources_are_as_described(daemon: Daemon) -> None:
         reply = daemon.call(method)
         assert reply
         assert_described(reply, members[method].out_type, members)
+
+
+def test_the_counts_of_a_status_are_exact(daemon: Daemon) -> None:
+    """Every request that was answered before the call is in it, and each once."""
+
+    def served() -> tuple[int, int]:
+        workers = daemon.status()["workers"]
+        return sum(one["requests"] for one in workers), sum(one["bytes"] for one in workers)
+
+    requests, size = served()
+    for number in range(1, 51):
+        daemon.read(1000)
+        assert served() == (requests + number, size + number * 1000)
+
+
+def test_a_hung_worker_does_not_hold_up_the_status(daemon: Daemon) -> None:
+    """It is shown with what it said last, after COUNT_SECONDS; so is the other, as of now."""
+    frozen, other = daemon.worker_pids()
+    daemon.read(100)
+    before = {one["pid"]: one for one in daemon.status()["workers"]}
+    os.kill(frozen, signal.SIGSTOP)
+    try:
+        began = time.monotonic()
+        during = {one["pid"]: one for one in daemon.status()["workers"]}
+        # The time limit is 0.2 s; the rest is for a busy machine.
+        assert time.monotonic() - began < 5.0
+    finally:
+        os.kill(frozen, signal.SIGCONT)
+    assert during[frozen]["requests"] == before[frozen]["requests"]
+    assert set(during) == {frozen, other}
 
 
 def test_an_unknown_source_is_an_error_with_the_known_ones(daemon: Daemon) -> None:
