@@ -88,7 +88,10 @@ class Config(msgspec.Struct, frozen=True):
         return (f"pool.min_groups {what}: there will be no seed, and nothing is served",)
 
 
-_TABLES: Final = {"pool": PoolConfig, "server": ServerConfig}
+_TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "pool": PoolConfig,
+    "server": ServerConfig,
+}
 _Path = tuple[str, ...]
 _Origins = dict[_Path, Path]
 
@@ -175,8 +178,11 @@ def _merge(
 
 def _build(merged: dict[str, Any], origins: _Origins, files: list[Path]) -> Config:
     allowed = [*_TABLES, "sources"]
-    for name in merged:
+    for name, value in merged.items():
         if name not in allowed:
+            homes = _tables_with(name)
+            if homes and not isinstance(value, dict):
+                raise _error((name,), origins, f"stands in no table; put it below {homes[0]}")
             raise _error((name,), origins, f"unknown table; allowed are {_listed(allowed)}")
     typed = {
         name: _convert(merged.get(name, {}), struct, (name,), origins)
@@ -191,6 +197,15 @@ def _build(merged: dict[str, Any], origins: _Origins, files: list[Path]) -> Conf
         sources=tuple(_sources(sources, origins)),
         files=tuple(files),
     )
+
+
+def _tables_with(key: str) -> list[str]:
+    """The tables that have this key: most are in one only."""
+    return [
+        f"[{name}]"
+        for name, struct in _TABLES.items()
+        if key in {field.encode_name for field in msgspec.structs.fields(struct)}
+    ]
 
 
 def _sources(tables: Mapping[str, Any], origins: _Origins) -> Iterable[SourceSetup]:

@@ -225,7 +225,8 @@ def test_an_error_names_the_file_that_set_the_key(
     ("text", "said"),
     [
         ("[pol]", "pol: unknown table; allowed are pool, server, sources"),
-        ("workers = 2", "workers: unknown table; allowed are pool, server, sources"),
+        ("workers = 2", "workers: stands in no table; put it below [server]"),
+        ("worker = 2", "worker: unknown table; allowed are pool, server, sources"),
         ("[server]\nworker = 2", "server.worker: unknown key; allowed are workers, "),
         (
             "[sources.os]\npath = ''",
