@@ -264,6 +264,8 @@ class Generator:
             return False  # `configure` or `close` closed it
         finally:
             self._calling.discard(me)
+            if client is not None and self._client is not client:
+                client.close()  # nobody's any more, with what a forked child has in it
         return True
 
     def _read_apart(self, view: memoryview) -> None:

@@ -224,6 +224,154 @@ def test_a_fork_while_a_thread_waits(daemon: FakeDaemon) -> None:
     assert process.returncode == 0
 
 
+FORKING = """
+import asyncio, os, signal, hwentropy
+from hwentropy.aio.connection import Connection as Awaited
+from hwentropy.blocking.connection import Connection
+path, kind, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+children = []
+signal.signal(signal.SIGUSR1, lambda number, frame: children.append(os.fork()))
+
+def interrupt(owner, name):
+    # As if the signal came in the method's last step: its handler runs on return.
+    method = getattr(owner, name)
+    def interrupted(*arguments, **keywords):
+        result = method(*arguments, **keywords)
+        if not children:
+            signal.raise_signal(signal.SIGUSR1)
+        return result
+    setattr(owner, name, interrupted)
+"""
+
+FORK_IN_A_CALL = """
+for kept in (False, True):
+    with hwentropy.Client(path) as client:
+        drawn = [client.read(size) for _ in range(kept)]
+        interrupt(Connection, kind)
+        children.clear()
+        drawn.append(client.read(size))
+        if children[0]:
+            assert os.waitpid(children[0], 0)[1] == 0
+        drawn.append(client.read(size))
+        for one in drawn if children[0] else drawn[-2:]:
+            os.write(1, one[:32].hex().encode() + b"\\n")
+        if not children[0]:
+            os._exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        *(("_ask", 32), ("_finish", 32), ("_finish", 5000), ("_send", 5000)),
+        *(("_send", 2 * MAX_READ), ("_accept", 2 * MAX_READ), ("_receive", 2 * MAX_READ)),
+        ("_done", 2 * MAX_READ),
+    ],
+)
+def test_a_fork_in_the_middle_of_a_call(daemon: FakeDaemon, kind: str, size: int) -> None:
+    """A signal handler forks and returns, in both: no bytes twice, and no zeros."""
+    lines = run_script(FORKING + FORK_IN_A_CALL, str(daemon.path), kind, str(size)).split()
+    assert len(set(lines)) == len(lines) == 2 + 2 + 3 + 2
+    assert bytes(32).hex() not in lines
+
+
+FORK_IN_AN_AWAITED_CALL = """
+async def read():
+    interrupt(Awaited, kind)
+    async with hwentropy.AsyncClient(path) as client:
+        try:
+            await client.read(size)
+        except hwentropy.DaemonUnavailable:
+            os._exit(children[0])
+        assert os.waitpid(children[0], 0)[1] == 0
+asyncio.run(read())
+"""
+
+
+@pytest.mark.parametrize(("kind", "size"), [("_accept", 32), ("_done", 32), ("_done", 5000)])
+def test_a_fork_in_the_middle_of_an_awaited_call(
+    daemon: FakeDaemon, kind: str, size: int
+) -> None:
+    """In a forked child of an event loop nothing can be asked: it raises."""
+    run_script(FORKING + FORK_IN_AN_AWAITED_CALL, str(daemon.path), kind, str(size))
+
+
+INTERRUPTED = """
+import threading
+class Stop(Exception):
+    pass
+
+def stop(number, frame):
+    raise Stop
+
+class Lock:
+    # A lock that is interrupted as soon as it was acquired.
+    def __init__(self):
+        self.lock = real()
+    def acquire(self, *arguments, **keywords):
+        got = self.lock.acquire(*arguments, **keywords)
+        if armed:
+            armed.clear()
+            signal.raise_signal(signal.SIGUSR1)
+        return got
+    def release(self):
+        self.lock.release()
+    def __enter__(self):
+        self.acquire()
+    def __exit__(self, *ignored):
+        self.release()
+
+real, threading.RLock = threading.RLock, Lock
+signal.signal(signal.SIGUSR1, stop)
+armed = []
+for timeout in (None, 30):
+    with hwentropy.Client(path, timeout=timeout) as client:
+        client.read(size)
+        armed.append(True)
+        try:
+            client.read(size)
+        except Stop:
+            pass
+        else:
+            raise AssertionError
+        thread = threading.Thread(target=client.read, args=(size,))
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
+"""
+
+
+def test_an_interrupt_leaves_no_lock_held(daemon: FakeDaemon) -> None:
+    """Ctrl-C just when a call has got the lock: another thread's call goes through."""
+    run_script(FORKING + INTERRUPTED, str(daemon.path), "-", "32")
+
+
+def test_a_call_within_a_call_is_refused(daemon: FakeDaemon) -> None:
+    """By a signal handler: neither waits for itself for ever nor mixes two replies."""
+    script = """
+refused = []
+def handler(number, frame):
+    try:
+        client.read(8)
+    except RuntimeError:
+        refused.append(True)
+    children.append(1)
+client = hwentropy.Client(path)
+interrupt(Connection, kind)
+signal.signal(signal.SIGUSR1, handler)
+print(client.read(size).hex(), client.read(size).hex())
+assert refused == [True]
+signal.signal(signal.SIGUSR1, lambda number, frame: children.append(client.close()))
+children.clear()
+try:
+    print(client.read(size).hex())
+except ValueError as error:
+    assert "closed" in str(error)
+"""
+    lines = run_script(FORKING + script, str(daemon.path), "_finish", "32").split()
+    assert lines == [piece.hex() for piece in pieces(daemon, 32)][:2]
+
+
 FORK_ASYNC_LOOP = """
 import asyncio, os, hwentropy
 client = hwentropy.AsyncClient(sys.argv[1])

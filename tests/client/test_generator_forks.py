@@ -338,6 +338,51 @@ def test_direct_children(daemon: FakeDaemon, leases: Leases) -> None:
     assert daemon.connections == 2 * 21
 
 
+DIRECT_IN_THE_MIDDLE = """
+import warnings
+from hwentropy.blocking.connection import Connection
+warnings.simplefilter("error")
+complaints = []
+sys.unraisablehook = complaints.append
+name, size = sys.argv[3], int(sys.argv[4])
+original = getattr(Connection, name)
+forked = []
+
+def interrupted(*args, **kwargs):
+    result = original(*args, **kwargs)
+    if not forked:
+        reader, writer = os.pipe()
+        forked.extend((reader, writer, os.fork()))
+        signal.alarm(50)
+        forked.append(generator.random_bytes(16))
+    return result
+
+generator.configure("direct", path=path)
+generator.random_bytes(1)
+setattr(Connection, name, interrupted)
+got = [generator.random_bytes(size), generator.random_bytes(16)]
+reader, writer, pid, within = forked
+got.append(within)
+assert not complaints, complaints
+if not pid:
+    os.write(writer, b"".join(one[:64] for one in got))
+    os._exit(0)
+os.close(writer)
+check([one[:64] for one in got] + [result((reader, pid))])
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("_ask", 32), ("_finish", 32), ("_finish", 5000), ("_receive", 2 << 20)],
+)
+def test_a_fork_in_the_middle_of_a_direct_draw(
+    daemon: FakeDaemon, leases: Leases, name: str, size: int
+) -> None:
+    """The same without a lease; the child leaves no connection behind."""
+    run_script(PROLOGUE + DIRECT_IN_THE_MIDDLE, str(daemon.path), "c", name, str(size))
+
+
 POOL = """
 import multiprocessing, os, sys
 import hwentropy.generator as generator

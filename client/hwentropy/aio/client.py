@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from hwentropy import forks
-from hwentropy.endpoint import entropy_path, expired
+from hwentropy.endpoint import entropy_path, expired, lost
 from hwentropy.errors import DaemonUnavailable
 from hwentropy.exchange import Info, read_flags
 from hwentropy.lending import Lent
@@ -168,13 +168,18 @@ class AsyncClient:
                     raise
                 self._drop()
             else:
-                self._degraded = connection.degraded
-                return result
+                return self._checked(connection, result)
         if self._closed:
             raise ValueError("the client is closed")
         connection = self._connection = Connection(self._path)
         await connection.connect()
         result = await method(connection, *args, **kwargs)
+        return self._checked(connection, result)
+
+    def _checked(self, connection: Connection, result: T) -> T:
+        """The result of a call, unless a fork in the middle has made it the parent's."""
+        if self._connection is not connection:
+            raise lost(self._path)
         self._degraded = connection.degraded
         return result
 

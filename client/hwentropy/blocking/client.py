@@ -15,10 +15,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from hwentropy import forks
-from hwentropy.endpoint import entropy_path, expired
+from hwentropy.endpoint import entropy_path, expired, lost
 from hwentropy.errors import DaemonUnavailable
 from hwentropy.exchange import Info, read_flags
 from hwentropy.lending import Lent
+from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import SMALL_BYTES
 from hwentropy_core.memory import wipe
 
@@ -51,7 +52,10 @@ class Client:
             raise ValueError(f"timeout is {timeout}: above 0 seconds, or None")
         self._path = entropy_path(path)
         self._timeout = timeout
-        self._lock = threading.Lock()
+        # Whoever holds it can tell, also after an exception out of nowhere (Ctrl-C).
+        self._lock = threading.RLock()
+        self._caller = 0
+        """The thread that is in a call; 0: none."""
         self._connection: Connection | None = None
         self._closed = False
         self._degraded = False
@@ -134,7 +138,8 @@ class Client:
 
     def after_fork(self) -> None:
         """In a forked child: let go of the parent's connection and lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._caller = 0
         self._drop()
 
     def _fill(self, view: memoryview, flags: int) -> None:
@@ -152,25 +157,50 @@ class Client:
         **kwargs: P.kwargs,
     ) -> T:
         """Run one call, within the timeout and with the lock held."""
-        lock = self._lock
-        if self._timeout is None:
-            deadline = None
-            lock.acquire()
-        else:
-            deadline = time.monotonic() + self._timeout
-            if not lock.acquire(timeout=self._timeout):
-                raise expired(self._path, self._timeout)
-        try:
-            return self._locked(deadline, method, *args, **kwargs)
-        except BaseException as error:
-            connection = self._connection
-            if connection is not None and not connection.usable:
-                self._drop()
-            if isinstance(error, DaemonUnavailable) and self._closed:
-                raise ValueError("the client was closed") from None
-            raise
-        finally:
-            lock.release()
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        me = threading.get_ident()
+        if self._caller == me:
+            raise RuntimeError(
+                "the client was called in the middle of a call of the same thread (by a signal "
+                "handler?); use another one there"
+            )
+        while True:
+            lock = self._lock
+            try:
+                if deadline is None:
+                    lock.acquire()
+                elif not lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                    raise expired(self._path, self._timeout or 0)
+                self._caller = me
+                try:
+                    result = self._locked(deadline, method, *args, **kwargs)
+                except BaseException as error:
+                    if lock is self._lock:
+                        self._give_up(error)
+                        raise
+                    if not isinstance(error, HwentropyError):
+                        raise
+                else:
+                    if lock is self._lock:
+                        return result
+                # A signal handler forked in the middle, and this is the child: what was
+                # read is the parent's, or was wiped.  Ask for bytes of its own.
+            finally:
+                if self._caller == me:
+                    self._caller = 0
+                # Whether an acquire that was interrupted got it, only the lock knows.
+                try:  # noqa: SIM105 - half the time of contextlib.suppress
+                    lock.release()
+                except RuntimeError:
+                    pass
+
+    def _give_up(self, error: BaseException) -> None:
+        """After a call that failed: keep no connection in an unknown state."""
+        connection = self._connection
+        if connection is not None and not connection.usable:
+            self._drop()
+        if isinstance(error, DaemonUnavailable) and self._closed:
+            raise ValueError("the client was closed") from None
 
     def _locked(
         self,
@@ -188,14 +218,18 @@ class Client:
             except DaemonUnavailable:
                 # Restarted since the last call: nothing of this one was
                 # answered, so it can be asked again without losing a byte.
-                if connection.answered:
+                if connection.answered or self._connection is not connection:
                     raise
                 self._drop()
             else:
-                self._degraded = connection.degraded
-                return result
+                return self._checked(connection, result)
         connection = self._connect(deadline)
-        result = method(connection, *args, **kwargs)
+        return self._checked(connection, method(connection, *args, **kwargs))
+
+    def _checked(self, connection: Connection, result: T) -> T:
+        """The result of a call, unless a signal handler closed the client, or forked."""
+        if self._connection is not connection:
+            raise lost(self._path)
         self._degraded = connection.degraded
         return result
 
