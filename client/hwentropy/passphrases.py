@@ -38,9 +38,9 @@ def generate_passphrase(
 ) -> Generated:
     """`words` random words joined by `separator`, and their bits.
 
-    `word_list` is used in place of the language's list.  The separator must not
-    be empty or part of a word, since two different choices could then read the
-    same.  Raises ValueError for that, for fewer than `MIN_WORDS` words, for a
+    `word_list` is used in place of the language's list.  The separator needs a
+    character that no word has, since two different choices could else read the
+    same ("b" "aa" "ab" and "ba" "aa" "b").  Raises ValueError for that, for fewer than `MIN_WORDS` words, for a
     list with fewer than two words or with one of them twice, and for a language
     there is no list for; and what `hwentropy.generator.random_bytes` raises.
     """
@@ -73,5 +73,5 @@ def _of_language(language: str) -> tuple[str, ...]:
 def _check(words: tuple[str, ...], separator: str) -> None:
     if len(words) < 2 or not all(words) or len(set(words)) != len(words):
         raise ValueError("a word list needs at least two words, none empty and none twice")
-    if not separator or any(separator in word for word in words):
-        raise ValueError("the separator must not be empty, and no word may contain it")
+    if not set(separator).difference(*words):
+        raise ValueError("the separator needs a character that is in no word, such as '-'")

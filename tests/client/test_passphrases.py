@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections import Counter
+from itertools import product
 
 import pytest
 
@@ -76,6 +77,16 @@ def test_separators_that_would_belie_the_bits(separator: str) -> None:
     """Where two choices could read the same, the separator is refused."""
     with pytest.raises(ValueError, match="separator"):
         generate_passphrase(separator=separator)
+
+
+def test_a_separator_that_words_can_make_up_is_refused() -> None:
+    """No word has "aa" in it, yet b-aa-ab and ba-aa-b read the same: 209 of 256 are left."""
+    words = ["ba", "ab", "b", "c"]
+    assert len({"aa".join(chosen) for chosen in product(words, repeat=4)}) == 209
+    with pytest.raises(ValueError, match="separator"):
+        generate_passphrase(4, separator="aa", word_list=words)
+    assert len({"a-a".join(chosen) for chosen in product(words, repeat=4)}) == 256
+    assert generate_passphrase(4, separator="a-a", word_list=words).entropy_bits == 8
 
 
 def test_an_unknown_language_names_the_known() -> None:
