@@ -92,9 +92,13 @@ class Webhook:
         found = {name.lower(): value for name, value in headers.items()}
         message_id = found.get("webhook-id", "")
         timestamp = found.get("webhook-timestamp", "")
-        # 12 digits last for 30,000 years.
         if not message_id or not timestamp.isascii() or not timestamp.isdigit():
             raise CheckFailed("the message lacks a webhook-id or a webhook-timestamp")
+        # An id with a "." could end elsewhere: the same signature would fit a time and a
+        # body that were cut out of the body of a message that somebody has seen.
+        if "." in message_id:
+            raise CheckFailed("the message has a malformed webhook-id")
+        # 12 digits last for 30,000 years.
         if len(timestamp) > 12:
             raise CheckFailed("the message has a malformed webhook-timestamp")
         signed = self._signed(message_id, timestamp, body)

@@ -125,6 +125,16 @@ def test_ids_that_could_be_read_in_two_ways_are_not_signed(message_id: str) -> N
         webhook().sign(message_id, BODY)
 
 
+def test_a_message_is_not_read_in_two_ways() -> None:
+    """A body that begins with a time and a "." makes no message of that time."""
+    later = NOW + 10_000_000
+    body = f"{later}.5;up\n".encode()
+    signed = webhook().sign(ID, body)
+    moved = signed | {"webhook-id": f"{ID}.{NOW}", "webhook-timestamp": str(later)}
+    with pytest.raises(CheckFailed, match="webhook-id"):
+        webhook(now=later).check(moved, body.partition(b".")[2])
+
+
 def test_secrets_are_256_fresh_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     """32 bytes of the generator, in the form that is easily recognised."""
     source = SeededBytes(8)
