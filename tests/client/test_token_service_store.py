@@ -109,6 +109,16 @@ def test_look_ups_use_an_index() -> None:
     connection.close()
 
 
+def test_a_place_that_cannot_hold_a_store_is_named(tmp_path: Path) -> None:
+    """A directory that is missing, or is where the file should be: no talk of a lost key."""
+    missing = tmp_path / "missing"
+    with pytest.raises(TokenStoreError, match=f"no directory {missing} "):
+        open_service(missing / "tokens.db")
+    with pytest.raises(TokenStoreError, match=f"{tmp_path} is a directory; name a file in it"):
+        open_service(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("lost", ["key", "mode", "length", "other"])
 def test_a_wrong_key_is_told_apart_from_wrong_tokens(tmp_path: Path, lost: str) -> None:
     """Missing, readable by others, cut short, or another store's: TokenStoreError, and why."""

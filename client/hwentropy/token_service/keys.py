@@ -49,6 +49,8 @@ def key_beside(database: Path, random_bytes: Callable[[int], bytes]) -> bytes:
     Raises TokenStoreError when the database has lost its key, and when others
     than the owner may read or write it.
     """
+    if database.is_dir():
+        raise TokenStoreError(f"{database} is a directory; name a file in it for the store")
     path = database.with_name(f"{database.name}.key")
     try:
         # The key first: another process may make both between the two looks.
@@ -56,6 +58,11 @@ def key_beside(database: Path, random_bytes: Callable[[int], bytes]) -> bytes:
             publish(path, random_bytes(KEY_BYTES))
         return _read(path)
     except FileNotFoundError:
+        if not database.parent.exists():
+            raise TokenStoreError(
+                f"there is no directory {database.parent} for the token store; make it, or "
+                "choose another place"
+            ) from None
         raise TokenStoreError(
             f"the token store {database} is there but its key {path} is not; restore the "
             "key, or remove the store and issue every token anew"
