@@ -84,7 +84,8 @@ class ControlError(HwentropyError):
     def __init__(self, name: str, parameters: Mapping[str, object]) -> None:
         self.name = name
         self.parameters = parameters
-        super().__init__(f"the daemon answers {name}")
+        told = ", ".join(f"{key}: {value!r}" for key, value in parameters.items())
+        super().__init__(f"the daemon answers {name}" + (f" ({told})" if told else ""))
 
 
 _REFUSALS: dict[Status, tuple[type[HwentropyError], str]] = {

@@ -60,6 +60,7 @@ def test_an_error_reply_keeps_its_name_and_parameters(daemon: FakeDaemon) -> Non
         assert control.reseed() == 5
     assert caught.value.name == "org.hwentropy.Control.UnknownSource"
     assert caught.value.parameters == {"name": "x", "known": ["os"]}
+    assert str(caught.value).endswith(".UnknownSource (name: 'x', known: ['os'])")
 
 
 @pytest.mark.parametrize(
