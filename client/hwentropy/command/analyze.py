@@ -80,7 +80,8 @@ def analyze(
     else:
         source = "standard input" if file == "-" else printable(Path(str(file)).name)
         with _opened(str(file)) as (stream, size):
-            _gather(tally, _pieces(stream, source), size)
+            # A bar would run into what somebody types.
+            _gather(tally, _pieces(stream, source), size, shown=not stream.isatty())
     if not tally.size:
         where = source if file in {None, "-"} else printable(str(file))
         raise InputError(f"{where} is empty; give at least one byte")
@@ -144,8 +145,10 @@ def _pieces(stream: BinaryIO, source: str) -> Iterator[bytes]:
         raise InputError(f"cannot read {source}: {error.strerror}") from None
 
 
-def _gather(tally: "Tally", pieces: Iterator[bytes], size: int | None) -> None:
-    with SlowDisplay("analyzing", size) as display:
+def _gather(
+    tally: "Tally", pieces: Iterator[bytes], size: int | None, *, shown: bool = True
+) -> None:
+    with SlowDisplay("analyzing", size, wanted=shown) as display:
         for piece in pieces:
             tally.update(piece)
             display.advance(len(piece))

@@ -74,7 +74,8 @@ def shuffle(runtime: Runtime, *, count: int | None, as_json: bool) -> ExitCode:
     use_daemon(runtime)
     from hwentropy.secrets import SystemRandom  # noqa: PLC0415 - as above
 
-    with SlowDisplay("shuffling"):
+    # Not into what somebody types.
+    with SlowDisplay("shuffling", wanted=not sys.stdin.isatty()):
         try:
             lines = sys.stdin.buffer.read().split(b"\n")
         except OSError as error:
