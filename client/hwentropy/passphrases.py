@@ -40,9 +40,10 @@ def generate_passphrase(
 
     `word_list` is used in place of the language's list.  The separator needs a
     character that no word has, since two different choices could else read the
-    same ("b" "aa" "ab" and "ba" "aa" "b").  Raises ValueError for that, for fewer than `MIN_WORDS` words, for a
-    list with fewer than two words or with one of them twice, and for a language
-    there is no list for; and what `hwentropy.generator.random_bytes` raises.
+    same ("b" "aa" "ab" and "ba" "aa" "b").  Raises ValueError for that, for fewer
+    than `MIN_WORDS` words, for a list with fewer than two words or with one of them
+    twice, and for a language there is no list for; and what
+    `hwentropy.generator.random_bytes` raises.
     """
     if words < MIN_WORDS:
         raise ValueError(
