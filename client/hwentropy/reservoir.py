@@ -57,7 +57,10 @@ class Reservoir(Protocol):
 
     @property
     def interrupted(self) -> bool:
-        """Whether the calling thread is in the middle of a `take`."""
+        """Whether the calling thread is in the middle of a `take`.
+
+        Also, in a child that was forked there, whether that one still is: to all threads.
+        """
         ...
 
     def take(self, n: SupportsIndex, /) -> bytes | None:
@@ -112,6 +115,8 @@ class PythonReservoir:
         self._lock = threading.RLock()
         self._taking = 0
         """The thread within a `take`."""
+        self._stranded = False
+        """Whether a signal handler forked in the middle of it, and this is the child."""
 
     def __reduce__(self) -> NoReturn:
         """Not to be copied or pickled: two of one block give the same bytes."""
@@ -124,8 +129,8 @@ class PythonReservoir:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the calling thread is in the middle of a `take`."""
-        return self._taking == threading.get_ident()
+        """Whether the calling thread is in a `take`; after a fork in there, whether any is."""
+        return self._stranded or self._taking == threading.get_ident()
 
     def take(self, n: SupportsIndex, /) -> bytes | None:
         """The next n bytes, or None."""
@@ -184,7 +189,10 @@ class PythonReservoir:
     def after_fork(self) -> None:
         """In a forked child: a thread of the parent may have held the lock."""
         self._lock = threading.RLock()
-        if not self.interrupted:
+        # It goes on when the handler returns, and overwrites what it believes to have
+        # taken: nobody is to fill the block until then.
+        self._stranded = self._taking == threading.get_ident()
+        if not self._stranded:
             self._taking = 0
 
     def _move(self, out: memoryview) -> bool:
@@ -202,6 +210,7 @@ class PythonReservoir:
                 # 0 in a child that a signal handler forked meanwhile: those were zeros.
                 return self._control[_DEADLINE] != 0
             finally:
+                self._stranded = False
                 self._taking = 0
 
     def _reserve(self, size: int) -> int | None:

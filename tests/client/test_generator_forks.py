@@ -321,6 +321,40 @@ def test_a_fork_in_the_middle_of_a_draw(
     run_script(PROLOGUE + IN_THE_MIDDLE, str(daemon.path), kind, str(size))
 
 
+IN_A_THREAD = """
+original = PythonReservoir._reserve
+forked = []
+
+def interrupted(self, size):
+    start = original(self, size)
+    if not forked:
+        reader, writer = os.pipe()
+        forked.extend((reader, writer, os.fork()))
+        if not forked[2]:
+            thread = threading.Thread(target=lambda: forked.append(generator.random_bytes(16)))
+            thread.start()
+            thread.join(40)
+    return start
+
+generator.random_bytes(1)
+PythonReservoir._reserve = interrupted
+got = [generator.random_bytes(64) for _ in range(40)]
+reader, writer, pid, *within = forked
+if not pid:
+    os.write(writer, b"".join(got + within))
+    os._exit(0)
+os.close(writer)
+check([*got, result((reader, pid))])
+"""
+
+
+def test_a_fork_in_the_middle_of_a_draw_and_a_thread(
+    daemon: FakeDaemon, leases: Leases
+) -> None:
+    """In the child a thread draws before the handler returns: nobody gets zeros."""
+    run_script(PROLOGUE + IN_A_THREAD, str(daemon.path), "python")
+
+
 DIRECT = """
 for mode in ("direct", "prediction_resistant"):
     generator.configure(mode, path=path)
