@@ -123,6 +123,18 @@ def stop_swtpm(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+def refused(daemon: str, config: Path) -> int:
+    """The daemon's exit status for a configuration it does not take, told with its words.
+
+    Asked of the file itself: of the copy it would name a file that nobody knows.
+    """
+    asked = [daemon, "--check-config", "--config", str(config)]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stderr.write(done.stderr)
+    return done.returncode
+
+
 def configure_swtpm(state: Path, base: Path | None) -> Path:
     """A copy of the configuration with a drop-in that adds the software TPM.
 
@@ -147,6 +159,8 @@ def run_with_swtpm(daemon: list[str], config: Path | None) -> int:
     """Run swtpm and the daemon until the daemon ends; its exit status."""
     # Until the daemon runs, a signal just ends this process, by way of `finally`.
     on_stop(lambda number: sys.exit(128 + number))
+    if config is not None and (status := refused(daemon[0], config)):
+        return status
     # Not below the tree: a Unix socket's path has at most 107 bytes.
     state = Path(tempfile.mkdtemp(prefix="hwentropy-swtpm-"))
     try:

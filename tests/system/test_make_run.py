@@ -185,6 +185,33 @@ def test_configuration_is_kept_beside_the_software_tpm(
     assert "rdseed" not in shown
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "no such configuration file"),
+        ("[pool]\nmin_bits = 3\n", "pool.min_bits: must be"),
+    ],
+)
+def test_a_wrong_configuration_is_named_as_its_owner_knows_it(
+    content: str | None, said: str, tmp_path: Path
+) -> None:
+    """The daemon's sentence and exit code, and not of the copy for the software TPM."""
+    config = tmp_path / "site.toml"
+    if content is not None:
+        config.write_text(content)
+    command = [sys.executable, str(LAUNCHER), "--swtpm", "--config", str(config)]
+    done = subprocess.run(
+        [*command, "--runtime-dir", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"hwentropyd: {config}: {said}")
+    assert done.stderr.count("\n") == 1
+
+
 @needs_swtpm
 def test_all_ends_when_make_is_killed(start: Callable[..., Run]) -> None:
     """SIGKILL of the parent, which can pass nothing on, still stops daemon and swtpm."""
