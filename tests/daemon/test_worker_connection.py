@@ -11,8 +11,9 @@ import json
 import os
 import socket
 import struct
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 import pytest
@@ -59,6 +60,7 @@ class Crowd:
     """No thread is free: a connection does not linger."""
 
     idle: int = 0
+    bulk: threading.Lock = field(default_factory=threading.Lock)
 
 
 def read(length: int, tag: int = 0, flags: int = 0) -> bytes:
@@ -114,6 +116,13 @@ class Bench:
         while (one := self._reader.next()) is not None:
             replies.append((one[0], bytes(one[1])))
         return replies
+
+    def received_bytes(self) -> int:
+        """How many bytes the client has got since it last looked."""
+        try:
+            return len(self.client.recv(1 << 20))
+        except BlockingIOError:
+            return 0
 
     def settle(self) -> list[tuple[Reply, bytes]]:
         """Serve and read until it waits for something that is not its client."""
@@ -495,6 +504,42 @@ def test_with_others_waiting_a_connection_takes_turns(bench: Bench) -> None:
         assert first is Wait.TURN
         assert len(replies) == 4
     assert len(replies + bench.settle()) == 5
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["reply", "stream"])
+def test_one_large_reply_is_made_at_a_time_and_small_ones_go_on(*, stream: bool) -> None:
+    """While another thread makes a piece of one, a large one waits and a small one does not."""
+    with Bench(stream=stream).seeded() as large, Bench(page=large.page) as small:
+        small.connection._generator = large.generator
+        small.crowd = large.crowd
+        if not stream:
+            large.client.sendall(read(MAX_READ))
+        thread = threading.Thread(target=large.serve)
+        with large.crowd.bulk:
+            thread.start()
+            assert all(small.ask(read(32))[0][1] for _ in range(100))
+            assert large.received_bytes() == 0
+        thread.join()
+        assert large.received_bytes() > 0
+
+
+def test_who_does_not_read_keeps_no_other_from_a_large_reply(mocker: MockerFixture) -> None:
+    """A thread that waits for room lets others make theirs meanwhile."""
+    with Bench(stream=True).seeded() as bench:
+        bench.crowd.idle = 1
+        waits: list[bool] = []
+        push = Connection._push
+
+        def watched(self: Connection, data: memoryview, flags: int = 0) -> int:
+            if not flags & socket.MSG_DONTWAIT:
+                waits.append(bench.crowd.bulk.locked())
+            return push(self, data, flags)
+
+        mocker.patch.object(Connection, "_push", watched)
+        while bench.serve() is not Wait.ROOM:
+            pass
+        assert waits
+        assert not any(waits)
 
 
 # The stream

@@ -9,7 +9,10 @@ bounded by one receive of requests, whatever the client does.
 
 import json
 import socket
+import struct
+import threading
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Protocol
@@ -69,6 +72,13 @@ class Crowd(Protocol):
 
     idle: int
     """Threads free to take up another connection; 0 means: do not linger."""
+    bulk: threading.Lock
+    """Held by whoever makes and sends a piece of a large reply.
+
+    While a thread makes one it holds the interpreter's lock, and with many at it some
+    thread that the scheduler has put aside always does; so small requests waited
+    milliseconds.  One at a time makes as much, as the lock let no two make any at once.
+    """
 
 
 class Buffers:
@@ -315,32 +325,41 @@ class Connection:
 
     def _send(self, buffers: Buffers, crowd: Crowd) -> bool:
         """Send the replies under way; False when the client does not take them."""
-        used = buffers.outbox[:0]
+        outbox = buffers.outbox
+        used = outbox[:0]
         stream: Keystream | None = None
         total = self._remaining()
         try:
             if total > SMALL_BYTES:
                 stream = self._generator.keystream()
             while self._replies:
-                size = self._fill(buffers.outbox, stream)
-                used = buffers.outbox[: max(size, len(used))]
-                first = self._replies[0]
-                if first.page_fd is None:
-                    flags = 0 if crowd.idle else socket.MSG_DONTWAIT
-                    sent = self.sock.send(buffers.outbox[:size], flags)
-                else:
-                    sent = socket.send_fds(self.sock, [buffers.outbox[:size]], [first.page_fd])
-                    first.page_fd = None
+                with nullcontext() if stream is None else crowd.bulk:
+                    size = self._fill(outbox, stream)
+                    used = outbox[: max(size, len(used))]
+                    sent = self._push(outbox[:size], socket.MSG_DONTWAIT)
+                if sent < size and crowd.idle:
+                    sent += self._push(outbox[sent:size])
                 self._advance(sent)
                 if sent < size:
                     return False
-        except BlockingIOError:
-            return False
         finally:
             wipe(used)
             if stream is not None:
                 self._generator.count(total - self._remaining())
         return True
+
+    def _push(self, data: memoryview, flags: int = 0) -> int:
+        """Send what the client takes at once, or within LINGER; returns how many bytes."""
+        first = self._replies[0]
+        try:
+            if first.page_fd is None:
+                return self.sock.send(data, flags)
+            rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", first.page_fd))
+            sent = self.sock.sendmsg([data], [rights], flags)
+        except BlockingIOError:
+            return 0
+        first.page_fd = None
+        return sent
 
     def _remaining(self) -> int:
         """Random bytes still to be sent."""

@@ -56,6 +56,7 @@ class Engine:
     ) -> None:
         """`ended` and `want_fresh` are called with a connection's id, from any thread."""
         self.idle = 0
+        self.bulk = threading.Lock()
         self._generator = generator
         self._terms = terms
         self._ended = ended
