@@ -26,12 +26,17 @@ from typing import Any, Final
 from hwentropy_core import VERSION, varlink
 from hwentropy_core.errors import ProtocolError
 
+from .listeners import BACKLOG
 from .supervisor import NotEnoughEntropyError, Supervisor, UnknownSourceError
 
 log = logging.getLogger(__name__)
 
 #: Control connections at a time: operators and a monitoring agent, not clients.
 MAX_CONNECTIONS: Final = 64
+
+#: Connections accepted in one turn of the event loop: so few that a newcomer has three
+#: turns for its first call to come before a crowd has made it the longest idle one.
+_ACCEPT_AT_ONCE: Final = MAX_CONNECTIONS // 4
 
 #: Seconds that a connection may be idle: two and a half of the minutes at which a
 #: monitoring agent asks as a rule, so that it may keep its connection.
@@ -115,10 +120,16 @@ class Control:
         """Start serving on a listening socket."""
         if sys.version_info >= (3, 13):
             # The socket file is its maker's to remove, who may be the service manager.
-            return await asyncio.start_unix_server(
-                self._connected, sock=sock, cleanup_socket=False
+            server = await asyncio.start_unix_server(
+                self._connected, sock=sock, backlog=_ACCEPT_AT_ONCE, cleanup_socket=False
             )
-        return await asyncio.start_unix_server(self._connected, sock=sock)
+        else:
+            server = await asyncio.start_unix_server(
+                self._connected, sock=sock, backlog=_ACCEPT_AT_ONCE
+            )
+        # asyncio takes one number for both.
+        sock.listen(BACKLOG)
+        return server
 
     async def _connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

@@ -35,9 +35,11 @@ _BY_FILE: Final = {file: name for name, (file, _) in SOCKETS.items()}
 #: Group that may use the control socket, where it exists (sysusers.d makes it).
 GROUP: Final = "hwentropy"
 
-#: Connections the kernel holds while the supervisor is busy; the kernel lowers
-#: it to net.core.somaxconn.
-BACKLOG: Final = 4096
+#: Connections the kernel holds while the supervisor is busy: a thousand at once must
+#: not be refused, and whoever comes behind a crowd that connects without end waits
+#: for a full queue to be taken, at some 60 us each.  The kernel lowers it to
+#: net.core.somaxconn.
+BACKLOG: Final = 1024
 
 
 class AlreadyServedError(HwentropyError):

@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
@@ -226,6 +228,26 @@ def test_a_crowd_of_idle_connections_costs_another_user_nothing(daemon: Daemon) 
         assert daemon.status()["state"] == "ok"
         daemon.wait_for(lambda: all(ended(sock) for sock in crowd[:400]), "rid of the idle")
         assert b"hwentropyd" in converse(agent, GET_INFO)
+
+
+#: Connects and leaves, without end.
+FLOOD = """
+import socket, sys
+while True:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(sys.argv[1])
+"""
+
+
+def test_an_operator_is_answered_beside_a_flood_of_connections(daemon: Daemon) -> None:
+    """While two processes of the same user connect without end, no call is lost."""
+    with ExitStack() as stack:
+        command = [sys.executable, "-c", FLOOD, str(daemon.control)]
+        floods = [stack.enter_context(subprocess.Popen(command)) for _ in range(2)]
+        for flood in floods:
+            stack.callback(flood.kill)
+        assert {daemon.status()["state"] for _ in range(40)} == {"ok"}
+        assert [flood.poll() for flood in floods] == [None, None]
 
 
 RESEED = b'{"method":"org.hwentropy.Control.Reseed"}\0'
