@@ -14,6 +14,7 @@ which end with their own time limits and not before.
 
 import asyncio
 import logging
+import resource
 import socket
 import struct
 import sys
@@ -33,10 +34,6 @@ log = logging.getLogger(__name__)
 
 #: Control connections at a time: operators and a monitoring agent, not clients.
 MAX_CONNECTIONS: Final = 64
-
-#: Connections accepted in one turn of the event loop: so few that a newcomer has three
-#: turns for its first call to come before a crowd has made it the longest idle one.
-_ACCEPT_AT_ONCE: Final = MAX_CONNECTIONS // 4
 
 #: Seconds that a connection may be idle: two and a half of the minutes at which a
 #: monitoring agent asks as a rule, so that it may keep its connection.
@@ -98,6 +95,7 @@ class Control:
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
         self._connections: dict[asyncio.Task[None], _Peer] = {}
+        self._most = _room(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
         self._description = (
             files("hwentropyd").joinpath(f"{varlink.INTERFACE}.varlink").read_text("utf-8")
         )
@@ -118,14 +116,17 @@ class Control:
 
     async def serve(self, sock: socket.socket) -> asyncio.Server:
         """Start serving on a listening socket."""
+        # So few in one turn of the event loop that a newcomer has three turns for its
+        # first call to come before a crowd has made it the longest idle one.
+        at_once = max(1, self._most // 4)
         if sys.version_info >= (3, 13):
             # The socket file is its maker's to remove, who may be the service manager.
             server = await asyncio.start_unix_server(
-                self._connected, sock=sock, backlog=_ACCEPT_AT_ONCE, cleanup_socket=False
+                self._connected, sock=sock, backlog=at_once, cleanup_socket=False
             )
         else:
             server = await asyncio.start_unix_server(
-                self._connected, sock=sock, backlog=_ACCEPT_AT_ONCE
+                self._connected, sock=sock, backlog=at_once
             )
         # asyncio takes one number for both.
         sock.listen(BACKLOG)
@@ -157,7 +158,7 @@ class Control:
 
     def _make_room(self) -> bool:
         """Whether one more may come; where it is full, an idle one is closed for it."""
-        if len(self._connections) < MAX_CONNECTIONS:
+        if len(self._connections) < self._most:
             return True
         idle = [
             (peer.idle_since, peer.uid, task)
@@ -167,7 +168,7 @@ class Control:
         if not idle:
             log.warning(
                 "%d control connections have a call under way: another is closed",
-                MAX_CONNECTIONS,
+                self._most,
             )
             return False
         by_user = Counter(uid for _, uid, _ in idle)
@@ -272,6 +273,16 @@ class Control:
                 reason=result.reason,
             )
         return {"passed": result.passed, "samples": result.samples, "reason": result.reason}
+
+
+def _room(descriptors: int) -> int:
+    """Connections at a time in a process that may have so many descriptors.
+
+    Three quarters are for the others: sources, workers, connections on their way to one.
+    """
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, descriptors // 4))
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

@@ -374,11 +374,11 @@ def test_info_is_small_and_says_what_the_protocol_promises(daemon: Daemon) -> No
 
 
 class Poor(Daemon):
-    """A daemon, and workers, that may have 100 descriptors each."""
+    """A daemon, and workers, that may have 70 descriptors each."""
 
     def command(self) -> list[str]:
         """Under prlimit(1), which becomes it."""
-        return ["prlimit", "--nofile=100:100", *super().command()]
+        return ["prlimit", "--nofile=70:70", *super().command()]
 
 
 def test_more_connections_than_descriptors_cost_no_worker() -> None:
@@ -388,7 +388,7 @@ def test_more_connections_than_descriptors_cost_no_worker() -> None:
         assert ask(first, 16).status == OK
         workers = daemon.worker_pids()
         others = [crowd.enter_context(daemon.connect()) for _ in range(400)]
-        # Two workers with 100 descriptors each: at least these are too many.
+        # Two workers with 70 descriptors each: at least these are too many.
         closed = sum(is_closed(one) for one in others[200:])
         assert closed == 200
         assert ask(first, 16).status == OK
@@ -398,4 +398,15 @@ def test_more_connections_than_descriptors_cost_no_worker() -> None:
         daemon.wait_for(
             lambda: sum(one["connections"] for one in daemon.status()["workers"]) == 1, "empty"
         )
+        daemon.check()
+
+
+def test_idle_control_connections_leave_descriptors_for_the_clients() -> None:
+    """With 70 descriptors, 200 connections to the control socket cost nobody else any."""
+    with Poor() as daemon, ExitStack() as crowd:
+        for _ in range(200):
+            crowd.enter_context(daemon.connect(daemon.control))
+        clients = [crowd.enter_context(daemon.connect()) for _ in range(20)]
+        assert {ask(one, 16).status for one in clients} == {OK}
+        assert daemon.status()["state"] == "ok"
         daemon.check()
