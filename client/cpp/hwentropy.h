@@ -70,6 +70,7 @@ HWENTROPY_FN int hwentropy_open(hwentropy_client **out, const struct hwentropy_o
         return HWENTROPY_SYSTEM;
     }
     client->connection.fd = -1;
+    client->connection.owner = &client->secret->owner;
     client->path = &client->paths[0];
     hwentropy_find_paths(client->paths, options ? options->path : NULL);
     if (options) {
@@ -109,7 +110,7 @@ HWENTROPY_FN uint32_t hwentropy_owner(hwentropy_client *client)
         hwentropy_unmap_page(&client->page);
         secret->left = 0;
         hwentropy_wipe(&secret->drbg, sizeof secret->drbg);
-        secret->owner = ++client->owners;
+        secret->owner = client->connection.ours = ++client->owners;
     }
     return secret->owner;
 }
@@ -158,7 +159,7 @@ HWENTROPY_FN int hwentropy_ask(
         }
         if (!status)
             __atomic_store_n(&client->degraded, c->degraded, __ATOMIC_RELAXED);
-        if (status != HWENTROPY_LOST || !kept || c->answered)
+        if (status != HWENTROPY_LOST || !kept || c->answered || !hwentropy_is_ours(c))
             return status;
     }
 }
@@ -196,10 +197,11 @@ HWENTROPY_FN int hwentropy_is_leased(const hwentropy_client *client)
         && HWENTROPY_CLOCK() < secret->ends;
 }
 
-/* One piece from the lease; sets `*size` to the bytes that were drawn, 0: try again.  Not
- * inlined: gcc would see the caller's array and warn of sizes that cannot be. */
-HWENTROPY_APART int hwentropy_draw(
-    hwentropy_client *client, unsigned char *out, size_t *size, int64_t deadline)
+/* One piece from the lease; sets `*size` to the bytes that were drawn, 0: try again, and
+ * `*whose` to the owner they are of.  Not inlined: gcc would see the caller's array and
+ * warn of sizes that cannot be. */
+HWENTROPY_APART int hwentropy_draw(hwentropy_client *client, unsigned char *out, size_t *size,
+    int64_t deadline, uint32_t *whose)
 {
     struct hwentropy_secret *secret = client->secret;
     size_t piece = hwentropy_least(*size, HWENTROPY_PIECE_BYTES);
@@ -225,8 +227,11 @@ HWENTROPY_APART int hwentropy_draw(
     int error = errno;
     hwentropy_unlock(&secret->lock);
     errno = error;
-    if (status)
-        return status;
+    *whose = owner;
+    if (status) {
+        *size = 0;
+        return hwentropy_still(client, owner) ? status : HWENTROPY_OK;
+    }
     if (piece > HWENTROPY_DRBG_SMALL) {
         hwentropy_keystream(key, out, piece);
         hwentropy_wipe(key, sizeof key);
@@ -246,7 +251,7 @@ HWENTROPY_FN int hwentropy_read_direct(
         owner = hwentropy_owner(client);
         client->connection.deadline = deadline;
         status = hwentropy_ask(client, NULL, out, size);
-    } while (!status && !hwentropy_still(client, owner));
+    } while (!hwentropy_still(client, owner));
     int error = errno;
     hwentropy_unlock(&client->secret->lock);
     errno = error;
@@ -260,6 +265,7 @@ HWENTROPY_FN int hwentropy_fill(hwentropy_client *client, void *out, size_t size
     size_t have = 0, part;
     int status = HWENTROPY_OK;
     int64_t deadline = 0;
+    uint32_t whose = 0, before;
     if (client->timeout_ms)
         deadline = HWENTROPY_CLOCK() + (int64_t)client->timeout_ms * 1000000;
     if (client->mode != HWENTROPY_LEASE && size)
@@ -267,7 +273,10 @@ HWENTROPY_FN int hwentropy_fill(hwentropy_client *client, void *out, size_t size
     else
         for (; !status && have < size; have += part) {
             part = size - have;
-            status = hwentropy_draw(client, to + have, &part, deadline);
+            before = whose;
+            status = hwentropy_draw(client, to + have, &part, deadline, &whose);
+            if (before && whose != before)
+                have = part = 0; /* forked in between: the parent has the pieces before */
         }
     if (status && size) {
         int error = errno;

@@ -31,7 +31,10 @@ enum {
     HWENTROPY_MAX_READ = 1 << 20,
     /* Requests on the way at a time: two keep the server busy while the client takes
        a reply, four also cover the time either is off its CPU. */
-    HWENTROPY_WINDOW = 4
+    HWENTROPY_WINDOW = 4,
+    /* Any time at all: with one set, a receive that a signal interrupts is not begun
+       again by the kernel (signal(7)), but by us, who look whose the connection is. */
+    HWENTROPY_RECEIVE_SECONDS = 3600
 };
 
 struct hwentropy_connection {
@@ -46,6 +49,9 @@ struct hwentropy_connection {
     int paged;        /* whether the generation page has come on it */
     int degraded;     /* whether the last reply was marked so */
     int64_t deadline; /* HWENTROPY_CLOCK, 0: none */
+    /* Whose it is: a word that a fork wipes, and what is there where it is ours. */
+    const uint32_t *owner;
+    uint32_t ours;
 };
 
 /* What came of one reply besides its payload. */
@@ -109,6 +115,10 @@ HWENTROPY_FN int hwentropy_connect(struct hwentropy_connection *c, const char *p
         (void)close(fd);
         return HWENTROPY_SYSTEM;
     }
+    struct timeval limit;
+    limit.tv_sec = HWENTROPY_RECEIVE_SECONDS;
+    limit.tv_usec = 0;
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     c->device = info.st_dev;
     c->inode = info.st_ino;
     c->next_tag = c->due_tag = 0;
@@ -117,7 +127,15 @@ HWENTROPY_FN int hwentropy_connect(struct hwentropy_connection *c, const char *p
     return HWENTROPY_OK;
 }
 
-/* Wait until the socket is ready for `events` or the deadline has come. */
+/* Whether it is this process's, and not its parent's. */
+HWENTROPY_FN int hwentropy_is_ours(const struct hwentropy_connection *c)
+{
+    return __atomic_load_n(c->owner, __ATOMIC_RELAXED) == c->ours;
+}
+
+/* Wait until the socket is ready for `events` or the deadline has come.  HWENTROPY_LOST in
+ * a child that a signal's handler forked meanwhile: what it took or sent would be missing
+ * in the parent's reply or spoil it. */
 HWENTROPY_FN int hwentropy_wait(struct hwentropy_connection *c, short events)
 {
     while (c->deadline) {
@@ -135,7 +153,7 @@ HWENTROPY_FN int hwentropy_wait(struct hwentropy_connection *c, short events)
         if (ready < 0 && errno != EINTR)
             return HWENTROPY_SYSTEM;
     }
-    return HWENTROPY_OK;
+    return hwentropy_is_ours(c) ? HWENTROPY_OK : HWENTROPY_LOST;
 }
 
 /* Whether to repeat a call on a connected socket; any other error ends the connection. */

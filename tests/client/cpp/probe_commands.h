@@ -6,8 +6,8 @@
  *                 the buffer were touched or an error left something in it
  *   degraded      `ok 0` or `ok 1`
  *   fork N        fill N in a child, then N here: `ok CHILD PARENT`
- *   interrupt N   fork in a signal's handler in the middle of fill N; the last 32 bytes
- *                 of the child's and the parent's: `ok CHILD PARENT`
+ *   interrupt N   fork in a signal's handler in the middle of fill N; the first and last
+ *                 16 bytes of the child's and the parent's: `ok CHILD PARENT`
  *   threads T N   T threads, each filling N bytes in pieces of 16: `ok HEX`
  *   advance S     put the client's clock S seconds forward
  *   alarm MS      from now on be interrupted every MS milliseconds of a fill, 0: no longer
@@ -70,11 +70,12 @@ static void do_nothing(int number)
     (void)number;
 }
 
-static void every(unsigned microseconds, void (*handler)(int))
+static void every(unsigned microseconds, void (*handler)(int), int flags)
 {
     struct sigaction action;
     struct itimerval timer;
-    memset(&action, 0, sizeof action); /* no SA_RESTART */
+    memset(&action, 0, sizeof action);
+    action.sa_flags = flags;
     memset(&timer, 0, sizeof timer);
     action.sa_handler = handler;
     timer.it_interval.tv_sec = timer.it_value.tv_sec = microseconds / 1000000;
@@ -87,9 +88,9 @@ static void fill(size_t size)
 {
     unsigned char *memory = allocate(size + 2 * GUARD);
     memset(memory, 0xaa, size + 2 * GUARD);
-    every(1000 * alarm_ms, do_nothing);
+    every(1000 * alarm_ms, do_nothing, 0); /* no SA_RESTART */
     const char *wrong = probe_fill(memory + GUARD, size);
-    every(0, do_nothing);
+    every(0, do_nothing, 0);
     if (!all_are(memory, GUARD, 0xaa) || !all_are(memory + GUARD + size, GUARD, 0xaa)) {
         printf("broken: bytes outside the buffer");
     } else if (!wrong) {
@@ -185,12 +186,13 @@ static void interrupt_and_fill(size_t size)
         abort();
     fflush(stdout);
     handled = 0;
-    every(2000, fork_in_handler);
+    every(2000, fork_in_handler, SA_RESTART);
     const char *wrong = probe_fill(memory, size);
     int when = handled;
-    every(0, do_nothing);
+    every(0, do_nothing, 0);
+    memcpy(memory + SHOWN / 2, memory + size - SHOWN / 2, SHOWN / 2);
     if (when == 1) {
-        if (wrong || write(ends[1], memory + size - SHOWN, SHOWN) != SHOWN)
+        if (wrong || write(ends[1], memory, SHOWN) != SHOWN)
             _exit(1);
         _exit(0);
     }
@@ -199,7 +201,7 @@ static void interrupt_and_fill(size_t size)
         printf("broken: too fast to be interrupted\n");
     } else {
         unsigned char *theirs = child_result(when - 1, ends[0], SHOWN);
-        print_pair(theirs, wrong, memory + size - SHOWN, SHOWN);
+        print_pair(theirs, wrong, memory, SHOWN);
         free(theirs);
     }
     close(ends[0]);

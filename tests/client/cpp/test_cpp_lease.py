@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hwentropy_core.drbg import Drbg
+from hwentropy_core.limits import MAX_READ
 from hwentropy_core.page import MAGIC, PAGE_BYTES, ServiceState
 from hwentropy_core.wire import LEASE_BYTES, ReplyFlag, Status
 from support.compiled import Native
@@ -327,11 +328,30 @@ def test_a_child_has_a_lease_of_its_own(leased: Native, leases: Leases) -> None:
     assert len(leases.seeds) == 4
 
 
-def test_a_fork_in_the_middle_of_a_draw(leased: Native) -> None:
-    """A signal's handler forks while a key is in use: the child draws anew."""
+@pytest.mark.parametrize("max_bytes", [1 << 30, 1 << 20])
+def test_a_fork_in_the_middle_of_a_draw(leased: Native, leases: Leases, max_bytes: int) -> None:
+    """A signal's handler forks while a key is in use: the child draws anew, from the start.
+
+    With short leases also in a later piece of the draw, or while one is renewed.
+    """
+    leases.max_bytes = max_bytes
     child, parent = leased.pair(f"interrupt {16 << 20}")
     assert len(child) == len(parent) == 32
-    assert child != parent
+    assert child[:16] != parent[:16]
+    assert child[16:] != parent[16:]
+
+
+def test_a_fork_in_the_middle_of_a_direct_draw(native: Native, daemon: FakeDaemon) -> None:
+    """A signal's handler forks while a reply comes: neither takes bytes out of the other's."""
+    native.open(daemon.path, "direct")
+    child, parent = native.pair(f"interrupt {16 << 20}")
+    # Behind the one byte that was drawn before, whole replies of 1 MiB, of both in turn.
+    drawn = bytes(daemon.handed_out)[1:]
+    for one in (parent, child):
+        assert drawn.index(one[:16]) % MAX_READ == 0
+        assert (drawn.index(one[16:]) + 16) % MAX_READ == 0
+    assert len({parent[:16], parent[16:], child[:16], child[16:]}) == 4
+    assert daemon.connections == 2
 
 
 def test_threads_share_a_lease(leased: Native, leases: Leases) -> None:
