@@ -96,8 +96,11 @@ class Worker:
         """Send a message, in its turn if the channel is full.
 
         The queue is bounded by the answers to its own wishes and by the seeds of
-        SILENT_SECONDS: at some hundred reseeds a second, one megabyte.
+        SILENT_SECONDS: at some hundred reseeds a second, one megabyte.  To one that is
+        closed there is nothing to say: a wish of its may be met in that moment.
         """
+        if self.sock.fileno() < 0:
+            return
         self._queue.append(message.encode())
         if len(self._queue) == 1:
             self._flush()

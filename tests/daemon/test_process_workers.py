@@ -1,5 +1,6 @@
 """Supervisor and workers as processes: what they may touch, and what replaces them."""
 
+import asyncio
 import os
 import select
 import signal
@@ -12,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from hwentropyd.channel import Fresh
+from hwentropyd.config import ServerConfig
 from hwentropyd.hardening import raise_descriptor_limit
+from hwentropyd.root import Root
+from hwentropyd.workers import WorkerPool
 from support.daemon import PATIENCE, ROOT, Daemon
 from support.raw_client import OK, ask, is_closed
 
@@ -179,6 +184,26 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(daemon: Daemon) -> No
     daemon.wait_for(lambda: len(daemon.worker_pids()) == 2, "back to two workers")
     assert spared in daemon.worker_pids()
     assert f"worker {killed} ended (signal 9): replaced" in daemon.log
+
+
+def test_an_answer_for_a_worker_that_has_just_gone_is_forgotten() -> None:
+    """Its wish for fresh entropy may be met in the moment in which it is closed."""
+
+    async def scenario() -> None:
+        pool = WorkerPool(
+            Root(),
+            ServerConfig(workers=1),
+            drawn=lambda _: None,
+            want_fresh=lambda *_: None,
+            ended=lambda *_: None,
+        )
+        pool.start()
+        (worker,) = pool.workers
+        worker.close()
+        pool.workers.clear()
+        worker.send(Fresh(1, met=True))
+
+    asyncio.run(scenario())
 
 
 def test_losing_all_workers_costs_the_connections_only(daemon: Daemon) -> None:
