@@ -189,13 +189,12 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(daemon: Daemon) -> No
 def test_an_answer_for_a_worker_that_has_just_gone_is_forgotten() -> None:
     """Its wish for fresh entropy may be met in the moment in which it is closed."""
 
+    def nothing(*_: object) -> None:
+        """Nobody listens to the worker here."""
+
     async def scenario() -> None:
         pool = WorkerPool(
-            Root(),
-            ServerConfig(workers=1),
-            drawn=lambda _: None,
-            want_fresh=lambda *_: None,
-            ended=lambda *_: None,
+            Root(), ServerConfig(workers=1), drawn=nothing, want_fresh=nothing, ended=nothing
         )
         pool.start()
         (worker,) = pool.workers
