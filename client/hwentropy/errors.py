@@ -18,11 +18,13 @@ No message holds a byte that was read.
 """
 
 from collections.abc import Mapping
+from typing import Final
 
 from hwentropy_core.errors import HwentropyError, ProtocolError
 from hwentropy_core.wire import Status
 
 __all__ = [
+    "DEGRADED",
     "CheckFailed",
     "ControlError",
     "DaemonUnavailable",
@@ -37,6 +39,13 @@ __all__ = [
     "Timeout",
     "refusal",
 ]
+
+
+#: No exception, for the bytes do come: what those are told who draw meanwhile.
+DEGRADED: Final = (
+    "served while degraded: too few healthy sources, or no new seed for too long; "
+    "see `hwentropy status`"
+)
 
 
 class DaemonUnavailable(HwentropyError):  # noqa: N818 - says the cause, as in DESIGN

@@ -3,6 +3,7 @@
     random_bytes(n), fill(buffer)   what everything else here is built on
     take(n)                         the hot path: None means "call random_bytes"
     configure(mode, ...)            "lease" (default), "direct" or "prediction_resistant"
+    is_degraded()                   whether the daemon is short of healthy sources
 
 A lease is a child of the daemon's DRBG in this process (leased.py, docs/drbg.md):
 before every draw one word of shared memory is compared, and when the daemon
@@ -12,7 +13,7 @@ across forks: a child fetches its own lease.
 
 When the daemon is gone, draws go on inside the lease's limits, then raise
 DaemonUnavailable.  There is no silent fallback; `configure(fallback="os")` is the
-explicit one, and each outage is logged.
+explicit one, and each outage is logged.  So is a daemon that turns degraded, once.
 
 What this does not protect against: whoever can read this process's memory can
 foresee its draws until the next reseed.  In the modes "direct" and
@@ -33,7 +34,7 @@ from hwentropy_core.memory import wipe
 
 from . import forks
 from .blocking.client import Client
-from .errors import DaemonUnavailable, HwentropyError
+from .errors import DEGRADED, DaemonUnavailable, HwentropyError
 from .leased import PIECE_BYTES, SMALL_BYTES, LeasedDrbg
 from .lending import Lent
 from .reservoir import Reservoir, make_reservoir
@@ -72,6 +73,9 @@ class Generator:
         self._timeout: float | None = None
         self._fallback = False
         self._outage = False
+        self._read_degraded = False
+        """Whether the last read, in a mode without leases, was served while degraded."""
+        self._told_degraded = False
         self._take_into = self._leased.reservoir.take_into
         self.take = self._leased.reservoir.take
         """The next n bytes, or None: then `random_bytes` has to be asked."""
@@ -112,6 +116,7 @@ class Generator:
             self._path = where
             self._timeout = timeout
             self._fallback = fallback == "os"
+            self._read_degraded = self._told_degraded = False
             self._leased.configure(where, timeout)
 
     def random_bytes(self, n: SupportsIndex, /) -> bytes:
@@ -145,6 +150,15 @@ class Generator:
                 except BaseException:
                     wipe(view)
                     raise
+
+    def is_degraded(self) -> bool:
+        """Whether the daemon is degraded: short of healthy sources, or of a new seed for
+        too long.  Its bytes go on for a limited time and amount.
+
+        With a lease it is what the daemon says now, or said when it granted the lease;
+        in the other modes what it said with the last draw.  False before the first one.
+        """
+        return self._leased.degraded if self._mode == "lease" else self._read_degraded
 
     def close(self) -> None:
         """Erase the state and close the connections; a later draw connects anew."""
@@ -183,6 +197,25 @@ class Generator:
             if self._outage:
                 self._outage = False
                 log.warning("drawing from the daemon again")
+            if self.is_degraded() != self._told_degraded:
+                self._tell_degraded()
+
+    def _tell_degraded(self) -> None:
+        """Log that the daemon turned degraded, or is no longer: one thread, once.
+
+        Who draws comes here within `leased.LOOK_NANOSECONDS` of the change.
+        """
+        with self._lock():
+            degraded = self.is_degraded()
+            # In the middle of another draw the lease may be between two states.
+            if self._nested or degraded == self._told_degraded:
+                return
+            self._told_degraded = degraded
+        # Not under the lock: a handler may do anything.
+        if degraded:
+            log.warning("random bytes are %s", DEGRADED)
+        else:
+            log.info("random bytes are no longer served while degraded")
 
     def _fill_from_daemon(self, view: memoryview) -> None:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
@@ -258,6 +291,7 @@ class Generator:
                 client = self._client
                 fresh = self._mode == "prediction_resistant"
             client.read_into(view, prediction_resistance=fresh)
+            self._read_degraded = client.degraded
         except ValueError:
             if self._client is client:
                 raise
@@ -272,6 +306,7 @@ class Generator:
         """Ask on a connection of its own: in the middle of another draw of this thread."""
         with Client(self._path, timeout=self._timeout) as client:
             client.read_into(view, prediction_resistance=self._mode == "prediction_resistant")
+            self._read_degraded = client.degraded
 
     def _lock(self) -> threading.RLock:
         pid = os.getpid()
@@ -306,5 +341,6 @@ configure = _shared.configure
 random_bytes = _shared.random_bytes
 fill = _shared.fill
 take = _shared.take
+is_degraded = _shared.is_degraded
 # A connection left to the interpreter's end is a ResourceWarning there.
 atexit.register(_shared.close)

@@ -17,12 +17,13 @@ from typing import Final
 
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.memory import wipe
-from hwentropy_core.page import PageReader
+from hwentropy_core.page import PageReader, ServiceState
 from hwentropy_core.wire import (
     HEADER,
     LEASE_BYTES,
     Lease,
     Op,
+    Reply,
     ReplyFlag,
     RequestFlag,
     Status,
@@ -49,11 +50,20 @@ class Granted:
     """What the page has to say for as long as the lease is good."""
     ends: int
     """When it ends, by `boottime`."""
+    marked: bool
+    """Whether the reply said that the daemon was degraded."""
 
     @property
     def outdated(self) -> bool:
         """Whether the daemon reseeded or failed closed since the request."""
         return self.page.words[PageReader.EPOCH] != self.epoch
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the daemon was degraded when it granted this, or is now."""
+        # It may turn degraded under a lease, whose epoch stays; nobody is told but by
+        # the page.  It turns `ok` with a new generation only, which ends the lease.
+        return self.marked or self.page.words[PageReader.STATE] == ServiceState.DEGRADED
 
 
 class LeaseConnection:
@@ -83,9 +93,10 @@ class LeaseConnection:
             page = self._page
             epoch = 0 if page is None else page.words[PageReader.EPOCH]
             asked = boottime()
-            lease = self._exchange(flags)
+            lease, marked = self._exchange(flags)
             if page is not None:
-                return Granted(lease, page, epoch, asked + lease.max_seconds * 1_000_000_000)
+                ends = asked + lease.max_seconds * 1_000_000_000
+                return Granted(lease, page, epoch, ends, marked)
             # The page came with this very reply: whatever happened before it was
             # read is a reason to ask once more.
             wipe(lease.seed)
@@ -108,9 +119,10 @@ class LeaseConnection:
         self._page = None
         self._sock.close()
 
-    def _exchange(self, flags: int) -> Lease:
+    def _exchange(self, flags: int) -> tuple[Lease, bool]:
+        """A lease, and whether it was marked as granted while degraded."""
         try:
-            status, lease = self._ask(flags)
+            reply, lease = self._ask(flags)
         except BaseException as error:
             # A signal handler's too: the reply to this request is nobody's now.
             self.close()
@@ -120,10 +132,10 @@ class LeaseConnection:
                 raise lost(self._path) from None
             raise
         if lease is None:
-            raise refusal(status, self._path)
-        return lease
+            raise refusal(reply.status, self._path)
+        return lease, bool(reply.flags & ReplyFlag.DEGRADED)
 
-    def _ask(self, flags: int) -> tuple[Status, Lease | None]:
+    def _ask(self, flags: int) -> tuple[Reply, Lease | None]:
         """One request and its whole reply."""
         before = self._page
         self._arm()
@@ -144,7 +156,7 @@ class LeaseConnection:
             raise ProtocolError(
                 f"the daemon at {self._path} sent {'no' if due else 'a second'} generation page"
             )
-        return reply.status, lease
+        return reply, lease
 
     def _lease(self) -> Lease:
         payload = bytearray(LEASE_BYTES)

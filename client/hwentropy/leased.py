@@ -91,6 +91,12 @@ class LeasedDrbg:
         """Whether this process is a forked child that has not called `after_fork`."""
         return not self._mark[0]
 
+    @property
+    def degraded(self) -> bool:
+        """Whether there is a lease, of a daemon that was degraded then or is now."""
+        granted = self._granted
+        return granted is not None and granted.degraded
+
     def configure(self, path: str | None, timeout: float | None) -> None:
         """Lease from this socket from now on; what was leased before is forgotten."""
         self.forget()

@@ -167,6 +167,43 @@ def test_failing_closed_stops_the_lease_at_once(generator: Generator, tmp_path: 
         tpm.close()
 
 
+@with_tpm
+def test_degraded_service_is_told_to_who_draws(
+    generator: Generator, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Within seconds, on the lease that they have; over with the next seed; bytes all along."""
+    tpm = SoftwareTpm(tmp_path / "tpm")
+    tpm.start()
+    config = (
+        only("tpm2")
+        + f'[sources.tpm2]\ntcti = "{tpm.tcti}"\ndeadline = 2\n'
+        + "[pool]\npoll_seconds = 0.2\nreseed_seconds = 3600\ndegraded_seconds = 3600\n"
+    )
+
+    def logged() -> int:
+        generator.random_bytes(16)
+        return len(caplog.records)
+
+    try:
+        with Daemon(config) as daemon:
+            generator.configure(path=daemon.entropy)
+            generator.random_bytes(1)
+            assert not generator.is_degraded()
+            tpm.kill()
+            daemon.wait_for_state("degraded")
+            assert generator.is_degraded()
+            until(lambda: logged() == 1, "warned")
+            assert "served while degraded" in caplog.text
+            tpm.start()
+            daemon.wait_for_state("ok")
+            generator.random_bytes(1)
+            assert not generator.is_degraded()
+            assert logged() == 1
+            daemon.check()
+    finally:
+        tpm.close()
+
+
 def test_a_killed_daemon_is_outlived_by_the_seconds(generator: Generator) -> None:
     """Draws go on for lease_seconds, then DaemonUnavailable; a new daemon ends that."""
     with Daemon(CALM + "[server]\nlease_seconds = 3\n") as daemon:

@@ -11,7 +11,15 @@ import signal
 from enum import IntEnum
 from typing import NoReturn
 
-from hwentropy.errors import ControlError, DaemonUnavailable, NotPermitted, NotSeeded
+import click
+
+from hwentropy.errors import (
+    DEGRADED,
+    ControlError,
+    DaemonUnavailable,
+    NotPermitted,
+    NotSeeded,
+)
 from hwentropy_core.errors import HwentropyError, ProtocolError
 from hwentropy_core.varlink import INTERFACE
 
@@ -62,6 +70,11 @@ def _judge_control(error: ControlError) -> tuple[ExitCode, str]:
         case _:
             sentence = f"the daemon answers {error.name}"
             return ExitCode.NO_DAEMON, f"{sentence}; update the older of daemon and command"
+
+
+def warn_degraded() -> None:
+    """Say that the values are good, and that the daemon needs looking after."""
+    click.echo(f"hwentropy: warning: {DEGRADED}", err=True)
 
 
 def die_of(number: signal.Signals) -> NoReturn:

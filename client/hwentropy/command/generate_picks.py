@@ -7,7 +7,7 @@ import click
 
 from .analyze import InputError
 from .exits import ExitCode
-from .generate import Count, count_option, json_option, show, use_daemon
+from .generate import Count, count_option, degraded_told, json_option, show, use_daemon
 from .progress import SlowDisplay
 from .runtime import Runtime
 
@@ -91,8 +91,9 @@ def shuffle(runtime: Runtime, *, count: int | None, as_json: bool) -> ExitCode:
     if as_json:
         show((line.decode() for line in lines), as_json=True)
     else:
-        sys.stdout.buffer.writelines(line + b"\n" for line in lines)
-        sys.stdout.buffer.flush()
+        with degraded_told(lines) as watched:
+            sys.stdout.buffer.writelines(line + b"\n" for line in watched)
+            sys.stdout.buffer.flush()
     return ExitCode.FINE
 
 

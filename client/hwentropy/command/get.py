@@ -13,7 +13,7 @@ from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.memory import wipe
 
-from .exits import ExitCode, judge
+from .exits import ExitCode, judge, warn_degraded
 from .layout import printable
 from .output import OutputError, open_output, write_all
 from .progress import WAITING, SlowDisplay
@@ -109,11 +109,7 @@ def get(
     finally:
         wipe(buffer)
     if degraded:
-        click.echo(
-            "hwentropy: warning: served while degraded: too few healthy sources, or no new "
-            "seed for too long; see `hwentropy status`",
-            err=True,
-        )
+        warn_degraded()
     return ExitCode.FINE
 
 
