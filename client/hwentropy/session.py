@@ -52,12 +52,18 @@ class Session:
         """
         return type(self)(_token(), _token(), self.created, clock())
 
-    def check_id(self, given: str) -> None:
-        """Return if this is the id, in constant time; raises CheckFailed if not."""
+    def check_id(self, given: str | None) -> None:
+        """Return if this is the id, in constant time; raises CheckFailed if not.
+
+        None, a request without the cookie, is not it.
+        """
         _check(self.session_id, given, "session id")
 
-    def check_csrf(self, given: str) -> None:
-        """Return if this is the CSRF token, in constant time; raises CheckFailed if not."""
+    def check_csrf(self, given: str | None) -> None:
+        """Return if this is the CSRF token, in constant time; raises CheckFailed if not.
+
+        None, a form without one, is not it.
+        """
         _check(self.csrf_token, given, "CSRF token")
 
     def check_age(
@@ -77,7 +83,10 @@ def _token() -> str:
     return base64.urlsafe_b64encode(random_bytes(_BYTES)).decode("ascii").rstrip("=")
 
 
-def _check(right: str, given: str, what: str) -> None:
-    # As bytes: compare_digest refuses text that is not ASCII, which hostile text may be.
-    if not hmac.compare_digest(right.encode(), given.encode("utf-8", "surrogatepass")):
+def _check(right: str, given: str | None, what: str) -> None:
+    # None is a cookie or a form field that was not sent.  As bytes: compare_digest
+    # refuses text that is not ASCII, which hostile text may be.
+    if given is None or not hmac.compare_digest(
+        right.encode(), given.encode("utf-8", "surrogatepass")
+    ):
         raise CheckFailed(f"the {what} is not this session's; log in again")

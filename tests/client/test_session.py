@@ -57,6 +57,14 @@ def test_whatever_comes_fails(given: str) -> None:
             check(given)
 
 
+def test_what_was_not_sent_fails() -> None:
+    """A request without the cookie, a form without the field."""
+    session = at(0)
+    for check in (session.check_id, session.check_csrf):
+        with pytest.raises(CheckFailed):
+            check(None)
+
+
 def test_the_comparison_is_hmacs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both checks go through hmac.compare_digest, whole, whatever differs."""
     compared: list[tuple[bytes, bytes]] = []

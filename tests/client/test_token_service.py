@@ -4,8 +4,9 @@ import hmac
 import os
 import pickle
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,7 @@ def key(prefix: str) -> str:
     return f"{prefix}_{os.urandom(20).hex()}"
 
 
-def refused(service: TokenService, token: str, **wanted: object) -> Reason:
+def refused(service: TokenService, token: str | None, **wanted: object) -> Reason:
     """Why a token is refused."""
     with pytest.raises(InvalidToken) as caught:
         service.validate(token, **wanted)  # type: ignore[arg-type]
@@ -190,6 +191,45 @@ def test_any_text_is_a_clean_refusal(target: TokenService, text: str) -> None:
     assert refused(target, text) is Reason.UNKNOWN
     assert refused(target, text + "\ud800\0") is Reason.UNKNOWN
     assert refused(target, text + "x" * MAX_TOKEN_CHARACTERS) is Reason.UNKNOWN
+
+
+@pytest.mark.parametrize("given", [None, 0, 5, True, 1.5, ["a"], {"token": "a"}])
+def test_what_is_no_string_is_no_token(service: TokenService, given: Any) -> None:
+    """A cookie that did not come, and what hostile JSON holds, are refused as any other."""
+    service.create_session("alice")
+    assert refused(service, given) is Reason.UNKNOWN
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_bytes_are_the_callers_mistake(
+    service: TokenService, kind: Callable[[bytes], Any]
+) -> None:
+    """A good token that was not decoded is called so, and not shown."""
+    token = service.create_session("alice").token
+    with pytest.raises(TypeError, match=r"^token is bytes; give it as a string") as caught:
+        service.validate(kind(token.encode()))
+    assert token not in str(caught.value)
+
+
+@pytest.mark.parametrize("owner", [None, 7, b"alice", ["alice"]])
+def test_an_owner_is_a_string(service: TokenService, owner: Any) -> None:
+    """Anything else names the argument, and nothing is issued."""
+    for issue in (
+        lambda: service.create_session(owner),
+        lambda: service.create_api_key(owner, prefix="acme"),
+    ):
+        with pytest.raises(TypeError, match=r"^owner is of type \w+; give a string"):
+            issue()
+    assert list(service.list(ended=True)) == []
+
+
+def test_an_owner_is_somebody(service: TokenService) -> None:
+    """The empty string is not, and nothing is issued."""
+    with pytest.raises(ValueError, match="owner is empty"):
+        service.create_session("")
+    with pytest.raises(ValueError, match="owner is empty"):
+        service.create_api_key("", prefix="acme")
+    assert list(service.list(ended=True)) == []
 
 
 def test_unknown_ids_are_refused(service: TokenService) -> None:

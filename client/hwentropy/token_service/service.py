@@ -133,7 +133,8 @@ class TokenService:
 
         `lifetime` is in seconds, None for one that never expires by itself; `scopes`
         say what it may be used for; `labels` are notes of yours (not secret).
-        Raises ValueError for a lifetime that is not above 0.
+        Raises ValueError for a lifetime that is not above 0, and for an owner that is
+        empty; TypeError for an owner that is no string.
         """
         token = urlsafe_b64encode(self._random_bytes(TOKEN_BYTES)).rstrip(b"=").decode()
         return self._keep(token, Kind.SESSION, owner, lifetime, scopes, labels)
@@ -155,16 +156,22 @@ class TokenService:
         return self._keep(token, Kind.API_KEY, owner, lifetime, scopes, labels)
 
     def validate(
-        self, token: str, *, kind: Kind | None = None, scopes: Collection[str] = ()
+        self, token: str | None, *, kind: Kind | None = None, scopes: Collection[str] = ()
     ) -> TokenRecord:
         """The record of a token that is good now and has all these scopes.
 
-        Raises InvalidToken, with the reason, for every other string.
+        Raises InvalidToken, with the reason, for every other string; and for None and
+        whatever else is no string, so that a request without its cookie, or with a
+        number in its JSON, is refused as any other is.  Raises TypeError for `bytes`,
+        which no stranger can send in place of text: the caller forgot to decode them.
         """
         _no_single_string(scopes)
-        if len(token) > MAX_TOKEN_CHARACTERS:
+        given: object = token
+        if isinstance(given, (bytes, bytearray, memoryview)):
+            raise TypeError("token is bytes; give it as a string: token.decode()")
+        if not isinstance(given, str) or len(given) > MAX_TOKEN_CHARACTERS:
             raise InvalidToken(Reason.UNKNOWN)
-        digest = digest_of(self._key, token)
+        digest = digest_of(self._key, given)
         found = self._storage.find(digest)
         # The store has compared already; a store of another's making may be lax.
         if found is None or not compare_digest(found[0], digest):
@@ -240,6 +247,7 @@ class TokenService:
         labels: Mapping[str, str] | None,
     ) -> Issued:
         _no_single_string(scopes)
+        _check_owner(owner)
         if lifetime is not None and not (math.isfinite(lifetime) and lifetime > 0):
             raise ValueError(f"lifetime is {lifetime}; give seconds above 0, or None")
         now = self._clock()
@@ -254,6 +262,15 @@ class TokenService:
         )
         self._storage.insert(digest_of(self._key, token), record)
         return Issued(token, record)
+
+
+def _check_owner(owner: object) -> None:
+    if not isinstance(owner, str):
+        raise TypeError(
+            f"owner is of type {type(owner).__name__}; give a string, such as str(user.id)"
+        )
+    if not owner:
+        raise ValueError("owner is empty; say whose token it is")
 
 
 def _no_single_string(scopes: Collection[str]) -> None:
