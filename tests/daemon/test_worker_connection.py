@@ -37,7 +37,14 @@ from hwentropy_core.wire import (
     encode_request,
 )
 from hwentropyd.worker import generator as generator_module
-from hwentropyd.worker.connection import CHUNK_BYTES, Buffers, Connection, LeaseTerms, Wait
+from hwentropyd.worker.connection import (
+    ALONE_BYTES,
+    CHUNK_BYTES,
+    Buffers,
+    Connection,
+    LeaseTerms,
+    Wait,
+)
 from hwentropyd.worker.generator import Generator
 
 #: Lengths around every boundary of the code that answers.
@@ -47,6 +54,8 @@ LENGTHS = [
     SMALL_BYTES - 1,
     SMALL_BYTES,
     SMALL_BYTES + 1,
+    ALONE_BYTES,
+    ALONE_BYTES + 1,
     4096,
     CHUNK_BYTES - HEADER.size,
     CHUNK_BYTES,

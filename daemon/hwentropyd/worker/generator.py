@@ -11,7 +11,7 @@ from typing import Final
 
 from hwentropy_core.drbg import Drbg, Keystream
 from hwentropy_core.errors import HwentropyError
-from hwentropy_core.limits import KEY_BYTES
+from hwentropy_core.limits import KEY_BYTES, SMALL_BYTES
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import PageReader, ServiceState
 
@@ -60,7 +60,11 @@ class Generator:
             self._seeded.notify_all()
 
     def read_into(self, out: memoryview) -> None:
-        """Overwrite `out` with at most SMALL_BYTES of output."""
+        """Overwrite `out` with fresh output."""
+        if len(out) > SMALL_BYTES:
+            self.keystream().fill(out)
+            self.count(len(out))
+            return
         with self._seeded:
             if self.words[PageReader.GENERATION] != self._generation:
                 self._await_seed()
