@@ -26,7 +26,7 @@ from hwentropy_core.drbg import Drbg
 from hwentropy_core.limits import KEY_BYTES
 from hwentropy_core.memory import wipe
 
-from .endpoint import entropy_path
+from .endpoint import entropy_path, lost
 from .errors import DaemonUnavailable, FailedClosed, HwentropyError
 from .lease import Granted, LeaseConnection
 from .reservoir import Reservoir, boottime, make_reservoir
@@ -200,8 +200,15 @@ class LeasedDrbg:
                 return self._connection.renew(deadline, block=block)
             except DaemonUnavailable:
                 self._connection = None  # restarted since the last lease
-        connection = LeaseConnection(entropy_path(self._path), self._timeout, deadline)
+        forgotten = self.forgotten
+        path = entropy_path(self._path)
+        connection = LeaseConnection(path, self._timeout, deadline)
         self._connection = connection
+        if self.forgotten != forgotten:
+            # A signal handler forked before `after_fork` could see it: it is the parent's.
+            self._connection = None
+            connection.close()
+            raise lost(path)
         return connection.renew(deadline, block=block)
 
     def _refill(self) -> None:

@@ -227,6 +227,7 @@ def test_a_fork_while_a_thread_waits(daemon: FakeDaemon) -> None:
 FORKING = """
 import asyncio, os, signal, hwentropy
 from hwentropy.aio.connection import Connection as Awaited
+from hwentropy.blocking import connection as module
 from hwentropy.blocking.connection import Connection
 path, kind, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
 children = []
@@ -247,8 +248,10 @@ FORK_IN_A_CALL = """
 for kept in (False, True):
     with hwentropy.Client(path) as client:
         drawn = [client.read(size) for _ in range(kept)]
-        interrupt(Connection, kind)
+        interrupt(module if kind == "connect" else Connection, kind)
         children.clear()
+        if kind == "connect":
+            client.after_fork()  # so that it connects
         drawn.append(client.read(size))
         if children[0]:
             assert os.waitpid(children[0], 0)[1] == 0
@@ -263,6 +266,7 @@ for kept in (False, True):
 @pytest.mark.parametrize(
     ("kind", "size"),
     [
+        *(("connect", 32), ("connect", 5000), ("connect", 2 * MAX_READ)),
         *(("_ask", 32), ("_finish", 32), ("_finish", 5000), ("_send", 5000)),
         *(("_send", 2 * MAX_READ), ("_accept", 2 * MAX_READ), ("_receive", 2 * MAX_READ)),
         ("_done", 2 * MAX_READ),

@@ -255,6 +255,7 @@ def test_forks_from_threads_while_others_draw(
 
 
 IN_THE_MIDDLE = """
+from hwentropy import lease
 from hwentropy.lease import LeaseConnection
 from hwentropy.leased import LeasedDrbg
 from hwentropy_core.drbg import Drbg, Keystream
@@ -262,7 +263,7 @@ places = [
     (Drbg, "refill"), (Drbg, "reseed"), (LeaseConnection, "renew"), (LeaseConnection, "_ask"),
     (LeaseConnection, "_receive"), (LeasedDrbg, "draw"), (LeasedDrbg, "_see_to_lease"),
     (Keystream, "fill"), (PythonReservoir, "arm"), (PythonReservoir, "_reserve"),
-    (PythonReservoir, "attach"), (PythonReservoir, "extend"),
+    (PythonReservoir, "attach"), (PythonReservoir, "extend"), (lease, "connect"),
 ]
 size = int(sys.argv[3])
 

@@ -235,8 +235,13 @@ class Client:
 
     def _connect(self, deadline: float | None) -> Connection:
         self._refuse_closed()
+        lock = self._lock
         connection = Connection(self._path, self._timeout, deadline)
         self._connection = connection
+        if self._lock is not lock:
+            # A signal handler forked before `after_fork` could see it: it is the parent's.
+            self._drop()
+            raise lost(self._path)
         try:
             # By another thread, which did not see the connection yet.
             self._refuse_closed()
