@@ -77,24 +77,41 @@ function checkUUIDOptions(options) {
 
 const MODES = ['lease', 'direct', 'prediction_resistant'];
 
-/** The settings of configure(), complete.  Throws TypeError or RangeError. */
+/** An error of configure(), with the code where Node's own errors have it. */
+function coded(error, code) {
+  return Object.assign(error, { code });
+}
+
+const wrongType = (message) => coded(new TypeError(message), 'ERR_INVALID_ARG_TYPE');
+const wrongValue = (message) => coded(new TypeError(message), 'ERR_INVALID_ARG_VALUE');
+const outOfRange = (message) => coded(new RangeError(message), 'ERR_OUT_OF_RANGE');
+
+/**
+ * The settings of configure(), complete.  Throws TypeError (ERR_INVALID_ARG_TYPE,
+ * ERR_INVALID_ARG_VALUE) or RangeError (ERR_OUT_OF_RANGE).
+ */
 function checkSettings(options = {}) {
+  if (options === null || typeof options !== 'object') {
+    throw wrongType('the options of configure must be an object');
+  }
   const known = ['mode', 'path', 'timeout', 'block', 'fallback'];
   const other = Object.keys(options).find((key) => !known.includes(key));
   if (other !== undefined) {
-    throw new TypeError(`configure has no option ${other}: there are ${known.join(', ')}`);
+    throw wrongValue(`configure has no option ${other}: there are ${known.join(', ')}`);
   }
   const { mode = 'lease', path = null, timeout = null, block = true, fallback = null } = options;
-  if (!MODES.includes(mode)) throw new TypeError(`mode must be one of ${MODES.join(', ')}`);
+  if (!MODES.includes(mode)) throw wrongValue(`mode must be one of ${MODES.join(', ')}`);
   if (path !== null && (typeof path !== 'string' || !path)) {
-    throw new TypeError('path must be the path of a socket, a string');
+    const tell = path === '' ? wrongValue : wrongType;
+    throw tell('path must be the path of a socket, a string');
   }
   // setTimeout takes at most 2^31 - 1 ms, and fires at once above it.
   if (timeout !== null && !(typeof timeout === 'number' && timeout > 0 && timeout <= MAX_SIZE)) {
-    throw new RangeError('timeout must be above 0 and at most 2147483647 ms, or null');
+    const tell = typeof timeout === 'number' ? outOfRange : wrongType;
+    throw tell('timeout must be above 0 and at most 2147483647 ms, or null');
   }
-  if (typeof block !== 'boolean') throw new TypeError('block must be true or false');
-  if (fallback !== null && fallback !== 'os') throw new TypeError("fallback must be 'os' or null");
+  if (typeof block !== 'boolean') throw wrongType('block must be true or false');
+  if (fallback !== null && fallback !== 'os') throw wrongValue("fallback must be 'os' or null");
   return { mode, path, timeout, block, fallback };
 }
 

@@ -63,11 +63,17 @@ test('the promises reject where the others throw', async () => {
 });
 
 test('configure refuses what it does not know', () => {
-  for (const options of [
-    { mode: 'fast' }, { path: '' }, { path: 5 }, { timeout: 0 }, { timeout: '1' },
-    { timeout: 2 ** 31 }, { block: 1 }, { fallback: 'urandom' }, { tiemout: 5 },
+  const VALUE = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
+  const TYPE = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
+  const RANGE = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
+  for (const [options, kind] of [
+    [{ mode: 'fast' }, VALUE], [{ path: '' }, VALUE], [{ path: 5 }, TYPE],
+    [{ timeout: 0 }, RANGE], [{ timeout: NaN }, RANGE], [{ timeout: 2 ** 31 }, RANGE],
+    [{ timeout: '1' }, TYPE], [{ block: 1 }, TYPE], [{ fallback: 'urandom' }, VALUE],
+    [{ tiemout: 5 }, VALUE], [null, TYPE], ['direct', TYPE],
   ]) {
-    assert.throws(() => hwentropy.configure(options), /must be|no option/);
+    const message = /must be|no option/;
+    assert.throws(() => hwentropy.configure(options), { ...kind, message });
   }
 });
 
