@@ -10,8 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
+import click
 import pytest
 
+from hwentropy.command.cli import cli, run
+from hwentropy.command.exclusive import OneOf
 from hwentropy.command.output import write_all
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +58,41 @@ def test_a_full_disk_is_not_passed_over() -> None:
 
     with pytest.raises(OSError, match="No space left"):
         write_all(cast("io.BufferedWriter", Slow(takes)), bytes(5000))
+
+
+@pytest.mark.parametrize(
+    ("words", "both"),
+    [
+        ("get 8 --hex --base64", ("--hex", "--base64")),
+        ("get --raw 8 --hex", ("--raw", "--hex")),
+        ("get --base64 --base64 --raw 8", ("--base64", "--raw")),
+        ("token --hex --urlsafe", ("--hex", "--urlsafe")),
+        ("token --urlsafe 8 --hex", ("--urlsafe", "--hex")),
+        ("salt --base64 --hex", ("--base64", "--hex")),
+    ],
+)
+def test_two_forms_are_a_wrong_usage(
+    words: str, both: tuple[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2 with both names, in the order given, before a daemon is asked for."""
+    name, *rest = words.split()
+    assert run(["--runtime-dir", str(tmp_path), name, *rest]) == 2
+    told = f"give one of {both[0]} and {both[1]}, not both; see `hwentropy {name} --help`"
+    assert capfd.readouterr() == ("", f"hwentropy: {told}\n")
+
+
+@pytest.mark.parametrize("name", ["get", "token", "salt"])
+def test_one_form_twice_is_no_contradiction(name: str) -> None:
+    """It is passed over, as everywhere."""
+    context = cli.commands[name].make_context(name, ["--hex", "16", "--hex"])
+    assert "hex" in context.params.values()
+
+
+def test_every_command_with_forms_refuses_two() -> None:
+    """Whichever has options that fill one parameter is of the class that looks."""
+    for command in cli.commands.values():
+        names = [one.name for one in command.params if isinstance(one, click.Option)]
+        assert isinstance(command, OneOf) == (len(set(names)) < len(names)), command.name
 
 
 def test_a_non_blocking_output_that_is_full_is_an_error() -> None:

@@ -7,7 +7,7 @@ analyze      what bytes look like
 health       status, sources
 actions      reseed, test
 completion   the shells' completion scripts
-size, output, layout, progress, exits: what these share
+size, exclusive, output, layout, progress, exits: what these share
 """
 
 from .cli import main

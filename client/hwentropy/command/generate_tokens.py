@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 import click
 
+from .exclusive import OneOf
 from .exits import ExitCode
 from .generate import Count, count_option, json_option, show, use_daemon, wrong_usage
 from .runtime import Runtime
@@ -13,7 +14,7 @@ from .runtime import Runtime
 MAX_BYTES: Final = 1 << 20
 
 
-@click.command()
+@click.command(cls=OneOf)
 @click.argument("size", metavar="[N]", type=Count(1, MAX_BYTES), default=32)
 @click.option("--hex", "form", flag_value="hex", default="hex", help="Hexadecimal (default).")
 @click.option("--urlsafe", "form", flag_value="urlsafe", help="Base64 that is safe in URLs.")
@@ -79,7 +80,7 @@ def apikey(runtime: Runtime, *, prefix: str, count: int, as_json: bool) -> ExitC
     return ExitCode.FINE
 
 
-@click.command()
+@click.command(cls=OneOf)
 @click.argument("size", metavar="[N]", type=Count(1, MAX_BYTES), default=16)
 @click.option("--hex", "form", flag_value="hex", default="hex", help="Hexadecimal (default).")
 @click.option("--base64", "form", flag_value="base64", help="Base64.")

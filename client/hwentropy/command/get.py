@@ -13,6 +13,7 @@ from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.memory import wipe
 
+from .exclusive import OneOf
 from .exits import ExitCode, judge, warn_degraded
 from .layout import printable
 from .output import OutputError, open_output, write_all
@@ -33,7 +34,7 @@ class _Seconds(click.FloatRange):
     name = "number"
 
 
-@click.command()
+@click.command(cls=OneOf)
 @click.argument("size", metavar="N", callback=size_argument)
 @click.option("--hex", "encoding", flag_value="hex", help="Hexadecimal digits and a newline.")
 @click.option("--base64", "encoding", flag_value="base64", help="Base64 and a newline.")
