@@ -6,12 +6,17 @@ from pathlib import Path
 from typing import Final
 
 from hwentropy_core.errors import HwentropyError
-from hwentropy_core.paths import CONTROL_SOCKET, ENTROPY_SOCKET, client_runtime_dir
+from hwentropy_core.paths import (
+    CONTROL_SOCKET,
+    ENTROPY_SOCKET,
+    client_runtime_dir,
+    file_in_the_way,
+)
 
 from .errors import DaemonUnavailable, NotPermitted, Timeout
 
 #: What a connect says where nobody listens.
-_NOBODY: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ECONNREFUSED})
+_NOBODY: Final = frozenset({errno.ENOENT, errno.ECONNREFUSED})
 
 
 def entropy_path(path: str | os.PathLike[str] | None) -> str:
@@ -30,6 +35,12 @@ def unreachable(path: str, error: OSError) -> HwentropyError:
         return DaemonUnavailable(
             f"no daemon answers at {path}; start it with `systemctl start hwentropyd` "
             "or `hwentropyd`"
+        )
+    if isinstance(error, NotADirectoryError):
+        directory = Path(path).parent
+        return DaemonUnavailable(
+            f"no daemon answers at {path}: {file_in_the_way(directory) or directory} is not "
+            "a directory; name the directory with the daemon's sockets"
         )
     if isinstance(error, PermissionError):
         return NotPermitted(f"no permission on {path}; {_way_in(path)}")

@@ -51,6 +51,22 @@ def client_runtime_dir(
     return system_dir if _has_socket(system_dir) else own
 
 
+def file_in_the_way(path: Path) -> Path | None:
+    """What stands where `path` needs a directory: itself, or one of those it is in.
+
+    None if there is nothing, or if this user may not look.
+    """
+    for one in (path, *path.parents):
+        try:
+            if one.is_dir():
+                return None
+            if one.exists() or one.is_symlink():
+                return one
+        except OSError:
+            return None
+    return None
+
+
 def _has_socket(directory: Path) -> bool:
     try:
         return (directory / ENTROPY_SOCKET).exists()

@@ -20,7 +20,12 @@ from pathlib import Path
 from typing import Final
 
 from hwentropy_core.errors import HwentropyError
-from hwentropy_core.paths import CONTROL_SOCKET, ENTROPY_SOCKET, STREAM_SOCKET
+from hwentropy_core.paths import (
+    CONTROL_SOCKET,
+    ENTROPY_SOCKET,
+    STREAM_SOCKET,
+    file_in_the_way,
+)
 
 from .notify import inherited_sockets
 
@@ -120,6 +125,12 @@ class Listeners:
                 os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,
                 0o600,
             )
+        except (FileExistsError, NotADirectoryError):
+            raise SocketError(
+                f"cannot make the sockets in {directory}, because "
+                f"{file_in_the_way(directory) or directory} is not a directory: "
+                "name one with --runtime-dir"
+            ) from None
         except OSError as error:
             raise SocketError(
                 f"cannot write to {directory} ({error.strerror}): "

@@ -10,6 +10,7 @@ from hwentropy_core.paths import (
     SYSTEM_DIR,
     client_runtime_dir,
     daemon_runtime_dir,
+    file_in_the_way,
 )
 
 
@@ -92,3 +93,23 @@ def test_a_directory_that_cannot_be_looked_into_does_not_count(tmp_path: Path) -
     # A name of over 255 bytes: ENAMETOOLONG, for root too, where EACCES is not.
     environ = {"XDG_RUNTIME_DIR": "/" + "x" * 300}
     assert client_runtime_dir(environ, 1000, system) == system
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link", "link to a file"])
+def test_what_is_no_directory_is_found_in_the_way(kind: str, tmp_path: Path) -> None:
+    """Itself or the nearest ancestor that is there; nothing where a directory can be made."""
+    blocking = tmp_path / "blocking"
+    if kind == "file":
+        blocking.touch()
+    else:
+        (tmp_path / "file").touch()
+        blocking.symlink_to("nowhere" if kind == "dangling link" else "file")
+    for path in (blocking, blocking / "a", blocking / "a" / "b"):
+        assert file_in_the_way(path) == blocking
+    for path in (tmp_path, tmp_path / "a", tmp_path / "a" / "b"):
+        assert file_in_the_way(path) is None
+
+
+def test_nothing_is_in_the_way_where_nobody_may_look() -> None:
+    """Neither found nor raised: a name of over 255 bytes is refused to root too."""
+    assert file_in_the_way(Path("/" + "x" * 300)) is None

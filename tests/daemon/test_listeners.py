@@ -230,16 +230,22 @@ def test_the_command_says_who_serves(
     first.close()
 
 
+@pytest.mark.parametrize("below", [(), ("run",), ("run", "hwentropy")])
 def test_the_command_says_that_it_cannot_make_its_directory(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], mocker: MockerFixture
+    below: tuple[str, ...],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    mocker: MockerFixture,
 ) -> None:
-    """Exit code 1, one line with the remedy."""
+    """Exit code 1, one line that names the file in the way, and the remedy."""
     mocker.patch("hwentropyd.command.hardening").raise_descriptor_limit.return_value = 66560
     (tmp_path / "file").touch()
-    assert main(["--runtime-dir", str(tmp_path / "file" / "run")]) == EXIT_FAILED == 1
-    err = capsys.readouterr().err
-    assert err.startswith(f"hwentropyd: cannot write to {tmp_path / 'file' / 'run'} (Not a dir")
-    assert "--runtime-dir" in err
+    directory = tmp_path.joinpath("file", *below)
+    assert main(["--runtime-dir", str(directory)]) == EXIT_FAILED == 1
+    assert capsys.readouterr().err == (
+        f"hwentropyd: cannot make the sockets in {directory}, because {tmp_path / 'file'} "
+        "is not a directory: name one with --runtime-dir\n"
+    )
 
 
 def test_closing_takes_the_files_away(directory: Path) -> None:
