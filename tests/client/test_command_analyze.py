@@ -255,6 +255,36 @@ def test_each_picture_is_a_file_of_its_kind(
         assert f"<title>{source.name}</title>" in text
 
 
+def test_what_a_picture_lacks_is_told_before_anything_is_read(
+    daemon: FakeDaemon,
+    tmp_path: Path,
+    needs_matplotlib: None,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """No directory, no regular file, a file for a directory: the daemon is not asked."""
+    (tmp_path / "file").touch()
+    (tmp_path / "fifo.png").symlink_to("/dev/null")
+    start = ["--runtime-dir", str(daemon.directory), "analyze", "--live", "2M", "--plot"]
+    for name in ("nowhere/out.png", "file/out.png", "fifo.png"):
+        assert run([*start, str(tmp_path / name)]) == 2
+        out, err = capfd.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+    assert not daemon.requests
+
+
+def test_a_picture_of_nothing_leaves_no_file(
+    tmp_path: Path, needs_matplotlib: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nor a half one beside the old one, which stays."""
+    picture = tmp_path / "out.png"
+    picture.write_text("old")
+    (tmp_path / "empty").touch()
+    assert run(["analyze", str(tmp_path / "empty"), "--plot", str(picture)]) == 2
+    assert "is empty" in capfd.readouterr().err
+    assert picture.read_text() == "old"
+    assert {one.name for one in tmp_path.iterdir()} == {"out.png", "empty"}
+
+
 def test_a_name_cannot_break_out_of_the_page(
     tmp_path: Path, needs_matplotlib: None, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,6 +325,24 @@ def test_ascii_where_unicode_cannot_be_shown(good: Path) -> None:
     )
     assert done.stdout.isascii()
     assert re.search(rb"^00  [_.\-=+*%#]{64}$", done.stdout, re.MULTILINE)
+
+
+def test_typing_ends_with_one_end_of_file() -> None:
+    """A line, and Ctrl-D once: what was typed is analyzed."""
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        command("-"),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    ) as process:
+        os.close(theirs)
+        os.write(ours, b"typed\n\x04")
+        out, err = process.communicate(timeout=60)
+    os.close(ours)
+    assert out.startswith(b"standard input: 6 bytes\n")
+    assert err == b""
 
 
 def test_on_a_terminal_it_is_in_colour(bad: Path) -> None:

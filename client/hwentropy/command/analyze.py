@@ -6,7 +6,7 @@ Read a piece at a time, so memory stays bounded whatever the size.
 import json
 import sys
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -74,24 +74,24 @@ def analyze(
         raise click.UsageError("give one of FILE, - and --live N")
     kind = None if plot is None else _plot_kind(plot)
     tally = Tally()
-    if live is not None:
-        source = "the daemon"
-        _gather(tally, _drawn(runtime, live), live)
-    else:
-        source = "standard input" if file == "-" else printable(Path(str(file)).name)
-        with _opened(str(file)) as (stream, size):
-            # A bar would run into what somebody types.
-            _gather(tally, _pieces(stream, source), size, shown=not stream.isatty())
-    if not tally.size:
-        where = source if file in {None, "-"} else printable(str(file))
-        raise InputError(f"{where} is empty; give at least one byte")
-    examination = examine(tally)
-    if kind is not None and plot is not None:
-        from hwentropy.analysis.plot import draw  # noqa: PLC0415 - optional
+    # Opened before anything is read: what is missing for the picture is told at once.
+    with nullcontext() if plot is None else open_output(plot) as picture:
+        if live is not None:
+            source = "the daemon"
+            _gather(tally, _drawn(runtime, live), live)
+        else:
+            source = "standard input" if file == "-" else printable(Path(str(file)).name)
+            with _opened(str(file)) as (stream, size):
+                # A bar would run into what somebody types.
+                _gather(tally, _pieces(stream, source), size, shown=not stream.isatty())
+        if not tally.size:
+            where = source if file in {None, "-"} else printable(str(file))
+            raise InputError(f"{where} is empty; give at least one byte")
+        examination = examine(tally)
+        if kind is not None and picture is not None:
+            from hwentropy.analysis.plot import draw  # noqa: PLC0415 - optional
 
-        drawn = draw(tally, examination, source, kind)
-        with open_output(plot) as stream:
-            stream.write(drawn)
+            picture.write(draw(tally, examination, source, kind))
     if as_json:
         click.echo(json.dumps(_as_object(source, tally, examination), indent=2))
     else:
@@ -139,8 +139,12 @@ def _opened(file: str) -> Generator[tuple[BinaryIO, int | None]]:
 
 def _pieces(stream: BinaryIO, source: str) -> Iterator[bytes]:
     try:
-        while piece := stream.read(PIECE):
+        # A short piece is the last one: a terminal has its end (Ctrl-D) once, and
+        # another read would wait for a second one.
+        more = True
+        while more and (piece := stream.read(PIECE)):
             yield piece
+            more = len(piece) == PIECE
     except OSError as error:
         raise InputError(f"cannot read {source}: {error.strerror}") from None
 
