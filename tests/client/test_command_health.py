@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -169,6 +171,11 @@ def test_test_tells_the_outcome(daemon: FakeDaemon, capfd: pytest.CaptureFixture
     )
     assert hwentropy(daemon, "test", "tpm2") == 1
     assert "the source tpm2 is absent: no device" in capfd.readouterr().err
+    daemon.control["TestSource"] = replies.error(
+        "SourceNotReady", name="tpm2", state="failed", reason="stuck"
+    )
+    assert hwentropy(daemon, "test", "tpm2") == 1
+    assert "the source tpm2 has failed: stuck; see" in capfd.readouterr().err
     daemon.control["TestSource"] = replies.error("UnknownSource", name="x", known=["os", "cpu"])
     assert hwentropy(daemon, "test", "x") == 2
     assert "no source is named x; there are: os, cpu" in capfd.readouterr().err
@@ -224,6 +231,48 @@ def test_an_empty_runtime_directory_is_not_the_working_directory(
     """An unset shell variable is told apart from a daemon that is not there."""
     assert run(["--runtime-dir", "", "status"]) == 2
     assert "it is empty; name a directory" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", [["status"], ["get", "4", "--hex"], ["analyze", "--live", "1"]]
+)
+@pytest.mark.parametrize("below", ["", "run"])
+def test_a_runtime_directory_that_is_a_file(
+    command: list[str], below: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Is called so, instead of a daemon that would have to be started there."""
+    file = tmp_path / "file"
+    file.touch()
+    assert run(["--runtime-dir", str(file / below), *command]) == 3
+    err = capfd.readouterr().err
+    assert f": {file} is not a directory; name the directory" in err
+    assert "systemctl" not in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["get", "--help"], ["completion", "bash"]]
+)
+def test_a_help_that_nobody_reads_ends_as_any_output(arguments: list[str]) -> None:
+    """By SIGPIPE and without a word, whoever printed it."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "hwentropy", *arguments],
+        env=os.environ | {"PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}"},
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (-signal.SIGPIPE, b"")
+
+
+def test_the_help_of_zsh_names_what_it_needs(capfd: pytest.CaptureFixture[str]) -> None:
+    """Without compinit first, zsh says `command not found: compdef`."""
+    assert run(["completion", "--help"]) == 0
+    assert "~/.zshrc, below compinit" in capfd.readouterr().out
 
 
 def test_one_is_not_a_plural(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> None:

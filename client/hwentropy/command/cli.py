@@ -4,7 +4,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn, TextIO, cast
 
@@ -38,14 +38,32 @@ _CLOSED: Final = (
 class _Group(click.Group):
     """A group whose output is on its way before a command counts as done."""
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Read the command line, which may print: --help and --version."""
+        with _closed_pipe_told():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a closed pipe is told apart from an error."""
-        try:
+        """Run the command."""
+        with _closed_pipe_told():
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except BrokenPipeError:
-            raise OutputClosed from None
-        return result
+            return result
+
+
+@contextlib.contextmanager
+def _closed_pipe_told() -> Generator[None]:
+    """Tell a closed pipe apart from an error, before click ends with 1 for it."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise OutputClosed from None
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's signature

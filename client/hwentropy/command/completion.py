@@ -16,7 +16,7 @@ def completion(ctx: click.Context, *, shell: str) -> ExitCode:
     """Print the completion script for SHELL.
 
     bash: eval "$(hwentropy completion bash)" in ~/.bashrc; zsh: the same with
-    zsh in ~/.zshrc; fish: hwentropy completion fish | source.
+    zsh in ~/.zshrc, below compinit; fish: hwentropy completion fish | source.
     """
     kind = get_completion_class(shell)
     if kind is None:

@@ -62,7 +62,8 @@ def _judge_control(error: ControlError) -> tuple[ExitCode, str]:
             names = ", ".join(map(str, known)) if isinstance(known, list) else "?"
             return ExitCode.USAGE, f"no source is named {text('name')}; there are: {names}"
         case "SourceNotReady":
-            sentence = f"the source {text('name')} is {text('state')}: {text('reason')}"
+            state = "has failed" if text("state") == "failed" else f"is {text('state')}"
+            sentence = f"the source {text('name')} {state}: {text('reason')}"
             return ExitCode.UNHEALTHY, f"{sentence}; see `hwentropy sources`"
         case "NotEnoughEntropy":
             # The daemon's sentence says where to look.
