@@ -71,11 +71,15 @@ class Lane:
         min_bits: int,
         poll_seconds: float,
         deliver: Deliver,
-        changed: Callable[[], None],
+        changed: Callable[[bool], None],
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`changed` is called, from the lane's thread, after every change of state."""
+        """`changed` is called, from the lane's thread, after every change of state.
+
+        It is told whether the source was usable then: by the time somebody acts on it,
+        the source may have failed and recovered, and what it gave before must not count.
+        """
         self.name = name
         self.kind = config.kind or source.kind
         self.config = config
@@ -383,6 +387,7 @@ class Lane:
             if self._told == (monitor.state, monitor.reason):
                 return
             self._told = (monitor.state, monitor.reason)
+            usable = monitor.usable
             remedy = f"; {monitor.remedy}" if monitor.remedy else ""
         if monitor.state is SourceState.FAILED:
             log.warning("source %s failed: %s%s", self.name, monitor.reason, remedy)
@@ -390,4 +395,4 @@ class Lane:
             log.warning("source %s is suspect: %s", self.name, monitor.reason)
         elif monitor.state is SourceState.HEALTHY:
             log.info("source %s is healthy", self.name)
-        self._changed()
+        self._changed(usable)

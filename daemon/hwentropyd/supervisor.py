@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from hwentropy_core import VERSION
@@ -97,7 +98,7 @@ class Supervisor:
                 min_bits=config.pool.min_bits,
                 poll_seconds=config.pool.poll_seconds,
                 deliver=self._deliver,
-                changed=self._lane_changed,
+                changed=partial(self._lane_changed, setup.name),
             )
             for setup in config.sources
         ]
@@ -207,8 +208,8 @@ class Supervisor:
     def _deliver(self, contribution: Contribution) -> None:
         self._call(lambda: self._take(contribution))
 
-    def _lane_changed(self) -> None:
-        self._call(self._look)
+    def _lane_changed(self, name: str, usable: bool) -> None:  # noqa: FBT001 (a callback)
+        self._call(lambda: self._note_change(name, usable=usable))
 
     def _call(self, call: Callable[[], object]) -> None:
         # A lane may speak up while the loop is already closed.
@@ -219,12 +220,18 @@ class Supervisor:
         self._pool.add(contribution)
         self._look()
 
+    def _note_change(self, name: str, *, usable: bool) -> None:
+        """In its turn: after what the source gave before, and before what it gives now."""
+        if not usable:
+            self._pool.discredit(name)
+        self._look()
+
     def _look(self) -> None:
         """Reseed if it is due or wished for and the pool suffices; then judge the state."""
         now = time.monotonic()
         healthy = self._healthy_groups()
         for lane in self.lanes:
-            if not lane.usable:
+            if not lane.usable:  # now already, before its change has come to its turn
                 self._pool.discredit(lane.name)
         # The later a wish the less there is for it, and they stand in order of time.
         unmet = bisect.bisect_left(

@@ -14,6 +14,7 @@ from pytest_mock import MockerFixture
 from hwentropyd.config import load
 from hwentropyd.listeners import Listeners
 from hwentropyd.notify import Notifier
+from hwentropyd.pool import Contribution
 from hwentropyd.supervisor import NotEnoughEntropyError, Supervisor
 from hwentropyd.workers import Worker
 
@@ -89,5 +90,29 @@ def test_a_wish_that_is_not_met_in_time_is_forgotten(
         with pytest.raises(NotEnoughEntropyError, match="did not give a fresh seed in time"):
             await supervisor.reseed()
         assert supervisor._wishes == []
+
+    run(scenario)
+
+
+def test_an_alarm_counts_even_when_it_was_over_before_it_was_heard(
+    run: Callable[[Scenario], None], mocker: MockerFixture
+) -> None:
+    """What a source gave before it counts nothing, what it gave after its recovery does."""
+
+    async def scenario(supervisor: Supervisor) -> None:
+        lane = supervisor.lanes[0]
+        mocker.patch.object(type(lane), "usable", new=True)
+        mocker.patch.object(Supervisor, "_look")  # which would take the pool for a seed
+
+        def give(bits: float) -> None:
+            supervisor._deliver(Contribution(lane.name, "group", bytearray(40), bits, 1.0))
+
+        # All of it from the lane's thread, while the loop was busy with something else.
+        give(320.0)
+        lane._changed(False)
+        lane._changed(True)
+        give(8.0)
+        await turn()
+        assert supervisor._pool.group_credits() == {"group": 8.0}
 
     run(scenario)
