@@ -31,6 +31,12 @@ log = logging.getLogger(__name__)
 #: epoll set, and one on its way; with as many again to spare.
 WORKER_DESCRIPTORS: Final = 16
 
+#: Descriptors of the supervisor beside those of workers and sources: 3 standard streams,
+#: 3 of the event loop, 3 sockets and their lock, the page, and 7 while it starts a worker.
+SUPERVISOR_DESCRIPTORS: Final = 18
+#: Those of a source: its device, and the hot-plug or the bus it is found by.
+SOURCE_DESCRIPTORS: Final = 2
+
 EXIT_STOPPED, EXIT_FAILED, EXIT_USAGE, EXIT_ALREADY_SERVED = range(4)
 
 
@@ -49,7 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"configuration fine: {names}")
         return EXIT_STOPPED
     hardening.protect_memory()
-    _check_descriptors(hardening.raise_descriptor_limit(), config.server)
+    limit = hardening.raise_descriptor_limit()
+    if limit < (needed := _descriptors_needed(config)):
+        return _complain(
+            f"a process may have {limit} descriptors only, and the supervisor needs {needed}: "
+            "raise the limit (LimitNOFILE=, ulimit -Hn)",
+            EXIT_FAILED,
+        )
+    _check_descriptors(limit, config.server)
     notifier = Notifier()
     directory = (options.runtime_dir or daemon_runtime_dir()).absolute()
     try:
@@ -85,6 +98,11 @@ async def _serve(config: Config, listeners: Listeners, notifier: Notifier) -> No
         for server in servers:
             server.close()
         listeners.close()
+
+
+def _descriptors_needed(config: Config) -> int:
+    sources = SOURCE_DESCRIPTORS * len(config.sources)
+    return SUPERVISOR_DESCRIPTORS + config.server.workers + sources
 
 
 def _check_descriptors(limit: int, server: ServerConfig) -> None:
@@ -138,6 +156,6 @@ def _directory(text: str) -> Path:
     return Path(text)
 
 
-def _complain(error: Exception, code: int) -> int:
+def _complain(error: Exception | str, code: int) -> int:
     print(f"hwentropyd: {error}", file=sys.stderr)
     return code

@@ -13,6 +13,7 @@ They can move it away, and clients then find what they put there.
 import contextlib
 import fcntl
 import grp
+import logging
 import os
 import socket
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from hwentropy_core.paths import (
 )
 
 from .notify import inherited_sockets
+
+log = logging.getLogger(__name__)
 
 #: Name of a socket (systemd's FileDescriptorName) -> file name and mode.
 SOCKETS: Final = {
@@ -88,12 +91,26 @@ class Listeners:
             self.close()
             raise
 
+    def look(self) -> None:
+        """Warn, once, of a socket file that somebody removed or replaced."""
+        for path in [path for path in self._inodes if not self._is_there(path)]:
+            del self._inodes[path]
+            log.warning(
+                "%s is gone or another's, so no new client finds it: restart hwentropyd", path
+            )
+
+    def _is_there(self, path: Path) -> bool:
+        try:
+            return path.stat().st_ino == self._inodes.get(path)
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Stop listening; remove the socket files that are ours."""
         for listener in self.sockets:
             if not listener.inherited:
                 with contextlib.suppress(OSError):
-                    if listener.path.stat().st_ino == self._inodes.get(listener.path):
+                    if self._is_there(listener.path):
                         listener.path.unlink()
             listener.sock.close()
         self.sockets.clear()
@@ -114,6 +131,8 @@ class Listeners:
                 f"does not know: name it one of {', '.join(SOCKETS)}"
             )
         sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            self._inodes[path] = path.stat().st_ino
         self.sockets.append(Listener(role, path, sock, inherited=True))
 
     def _lock_directory(self, directory: Path) -> None:

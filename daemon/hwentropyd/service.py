@@ -20,6 +20,9 @@ from hwentropy_core.page import ServiceState
 #: though healthy, do not deliver.
 OVERDUE: Final = 2.0
 
+#: The reason while the sources are at it.
+COLLECTING: Final = "collecting the first seed"
+
 
 @dataclass(frozen=True, slots=True)
 class ServicePolicy:
@@ -38,7 +41,7 @@ class Service:
 
     policy: ServicePolicy
     state: ServiceState = ServiceState.STARTING
-    reason: str = "collecting the first seed"
+    reason: str = COLLECTING
     _seeded_at: float = 0.0
     _drawn: int = 0
     _degraded_at: float = 0.0
@@ -76,19 +79,27 @@ class Service:
         """Look at the clock and at the healthy counted groups; True if the state changed."""
         before = self.state
         self._groups &= healthy
+        if before is ServiceState.STARTING:
+            self.reason = self.shortage(healthy) or COLLECTING
         if before is ServiceState.OK:
             self._degrade_if(now, healthy)
         if self.state is ServiceState.DEGRADED:
             self._fail_if(now)
         return self.state is not before
 
+    def shortage(self, healthy: AbstractSet[str]) -> str:
+        """Why these groups can make no seed, or nothing where they can."""
+        if len(healthy) >= self.policy.min_groups:
+            return ""
+        return (
+            f"{len(healthy)} healthy counted groups of sources, "
+            f"min_groups asks for {self.policy.min_groups}"
+        )
+
     def _degrade_if(self, now: float, healthy: AbstractSet[str]) -> None:
         age = now - self._seeded_at
-        if len(healthy) < self.policy.min_groups:
-            self.reason = (
-                f"{len(healthy)} healthy counted groups of sources, "
-                f"min_groups asks for {self.policy.min_groups}"
-            )
+        if shortage := self.shortage(healthy):
+            self.reason = shortage
         elif age > OVERDUE * self.policy.reseed_seconds:
             self.reason = f"no reseed for {age:.0f} s: the sources do not give enough"
         else:

@@ -144,8 +144,10 @@ class Supervisor:
             async with asyncio.timeout(self.config.server.prediction_resistance_seconds):
                 return await wish.future
         except TimeoutError:
+            why = self.service.shortage(self._healthy_groups())
             raise NotEnoughEntropyError(
-                "the healthy sources did not give a fresh seed in time; see `hwentropy sources`"
+                f"{why or 'the healthy sources did not give a fresh seed in time'}; "
+                "see `hwentropy sources`"
             ) from None
         finally:
             self._forget(wish)
@@ -357,6 +359,7 @@ class Supervisor:
         if now >= self._next_ping:
             self._next_ping = now + PING_SECONDS
             self.workers.tick(now)
+            self.listeners.look()
         self._notify(now)
 
     def _notify(self, now: float) -> None:

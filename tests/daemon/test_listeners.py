@@ -394,3 +394,28 @@ def test_a_socket_that_is_no_unix_socket_is_refused(
         mocker.patch.object(module, "inherited_sockets", return_value=pairs)
         with pytest.raises(SocketError, match="'entropy'"):
             Listeners(directory)
+
+
+@pytest.mark.parametrize("passed", [False, True], ids=["own", "inherited"])
+def test_a_socket_file_that_was_removed_is_warned_of_once(
+    directory: Path,
+    tmp_path: Path,
+    inherit: Inherit,
+    caplog: pytest.LogCaptureFixture,
+    passed: bool,  # noqa: FBT001 (a table)
+) -> None:
+    """The daemon would serve on, and nobody could find it; what replaced it stays."""
+    if passed:
+        inherit(("entropy", "entropy.sock"))
+    ours = Listeners(directory)
+    ours.look()
+    assert caplog.messages == []
+    path = (tmp_path if passed else directory) / "entropy.sock"
+    path.unlink()
+    path.touch()
+    for _ in range(3):
+        ours.look()
+    said = f"{path} is gone or another's, so no new client finds it: restart hwentropyd"
+    assert caplog.messages == [said]
+    ours.close()
+    assert path.exists()

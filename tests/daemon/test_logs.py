@@ -75,6 +75,22 @@ def test_too_few_descriptors_are_warned_of(
         assert re.search(r"1000 descriptors only, so 1968 connections .* the 4096 of", text)
 
 
+def test_with_fewer_descriptors_than_it_needs_it_does_not_start(
+    tmp_path: Path, mocker: MockerFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One sentence, and no socket made; with what is asked for it would go on."""
+    hardening = mocker.patch("hwentropyd.command.hardening")
+    (tmp_path / "file").touch()
+    said = []
+    for limit in (20, 1000):
+        hardening.raise_descriptor_limit.return_value = limit
+        assert main(["--runtime-dir", str(tmp_path / "file" / "run")]) == 1
+        said.append(capsys.readouterr().err)
+    needed = re.search(r"20 descriptors only, and the supervisor needs (\d+): raise", said[0])
+    assert needed
+    assert "not a directory" in said[1]
+
+
 def record(
     line: int, text: str = "%s is full", level: int = logging.WARNING
 ) -> logging.LogRecord:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from hwentropyd.command import SOURCE_DESCRIPTORS, SUPERVISOR_DESCRIPTORS
 from hwentropyd.hardening import raise_descriptor_limit
 from support.daemon import ONLY_OS, ROOT, Daemon
 from support.raw_client import (
@@ -376,9 +377,27 @@ def test_info_is_small_and_says_what_the_protocol_promises(daemon: Daemon) -> No
 class Poor(Daemon):
     """A daemon, and workers, that may have 70 descriptors each."""
 
+    limit = 70
+
     def command(self) -> list[str]:
         """Under prlimit(1), which becomes it."""
-        return ["prlimit", "--nofile=70:70", *super().command()]
+        return ["prlimit", f"--nofile={self.limit}:{self.limit}", *super().command()]
+
+
+class Poorest(Poor):
+    """One that has as many as it says it needs, with two workers and this source."""
+
+    limit = SUPERVISOR_DESCRIPTORS + 2 + SOURCE_DESCRIPTORS
+
+
+def test_the_descriptors_that_it_asks_for_are_enough() -> None:
+    """With just so many it serves, and answers its operator."""
+    with Poorest(ONLY_OS) as daemon:
+        with daemon.connect() as sock:
+            assert ask(sock, 16).status == OK
+        assert daemon.call("Reseed")
+        assert daemon.status()["state"] == "ok"
+        daemon.check()
 
 
 def test_more_connections_than_descriptors_cost_no_worker() -> None:

@@ -41,6 +41,21 @@ def test_it_starts_unseeded_and_says_why() -> None:
     assert service.state is ServiceState.STARTING
 
 
+def test_a_start_without_enough_sources_says_so() -> None:
+    """Which is more than that it is collecting, and no longer than it is so."""
+    service = Service(with_groups(2))
+    said = []
+    for healthy in (NOBODY, A, A | B, B):
+        assert not service.observe(1.0, healthy)
+        said.append(service.reason)
+    assert said == [
+        "0 healthy counted groups of sources, min_groups asks for 2",
+        "1 healthy counted groups of sources, min_groups asks for 2",
+        "collecting the first seed",
+        "1 healthy counted groups of sources, min_groups asks for 2",
+    ]
+
+
 def test_the_first_seed_makes_it_ok() -> None:
     """With nothing left to say."""
     service = seeded()

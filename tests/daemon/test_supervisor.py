@@ -82,14 +82,17 @@ def test_wishes_of_connections_that_ended_are_forgotten(
 
 
 def test_a_wish_that_is_not_met_in_time_is_forgotten(
-    run: Callable[[Scenario], None],
+    run: Callable[[Scenario], None], mocker: MockerFixture
 ) -> None:
-    """After `prediction_resistance_seconds` there is an error and nothing left of it."""
+    """After `prediction_resistance_seconds` there is an error, with what is known of why."""
 
     async def scenario(supervisor: Supervisor) -> None:
-        with pytest.raises(NotEnoughEntropyError, match="did not give a fresh seed in time"):
+        with pytest.raises(NotEnoughEntropyError, match=r"^0 healthy counted groups"):
             await supervisor.reseed()
         assert supervisor._wishes == []
+        mocker.patch.object(supervisor, "_healthy_groups", return_value={"somebody"})
+        with pytest.raises(NotEnoughEntropyError, match="did not give a fresh seed in time"):
+            await supervisor.reseed()
 
     run(scenario)
 
