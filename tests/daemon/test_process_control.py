@@ -289,19 +289,16 @@ def test_testing_a_source_without_end_does_not_keep_it_from_giving(daemon: Daemo
         testers = [stack.enter_context(daemon.connect(daemon.control)) for _ in range(8)]
         for sock in testers:
             sock.sendall(test * 500)
-        took = []
         for _ in range(10):
-            began = time.monotonic()
             daemon.call("Reseed")
-            took.append(time.monotonic() - began)
         assert daemon.source("os")["state"] == "healthy"
-        # At least one of them was not through all the while.
-        assert any(
-            converse(sock, b"", lambda got: got.count(b"\0") == 500).count(b"\0") == 500
-            for sock in testers
-        )
-    # A test of this source takes some milliseconds, and a reseed waits for one.
-    assert max(took) < 1.0
+        # Most of the tests were still to come when it had given ten times.
+        replies = []
+        for sock in testers:
+            with contextlib.suppress(BlockingIOError):
+                replies.append(sock.recv(1 << 20, socket.MSG_DONTWAIT))
+        assert sum(reply.count(b"\0") for reply in replies) < 2000
+        assert all(b"\0" in converse(sock, b"") for sock in testers)
 
 
 def serve(talk: Callable[[control.Control, socket.socket], Awaitable[None]]) -> None:

@@ -252,11 +252,8 @@ def test_restart_keeps_the_sockets(service: Machine) -> None:
 
 def test_stop_is_clean_and_quick(service: Machine) -> None:
     """SIGTERM ends it with success and leaves no process, no socket file of its own."""
-    begun = time.monotonic()
     service.run("systemctl", "stop", SERVICE)
-    # It needs a second at most; the rest is systemd's and nsenter's on a busy machine.
-    # TimeoutStopSec (5 s) would end it with a failed state.
-    assert time.monotonic() - begun < 5
+    # Within TimeoutStopSec (5 s), which would end it with another result.
     assert service.show(SERVICE, "Result") == "success"
     assert service.show(SERVICE, "ExecMainStatus") == "0"
     listing = service.run("ls", "-A", "/run/hwentropy").stdout.split()
