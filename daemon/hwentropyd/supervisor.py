@@ -1,21 +1,17 @@
 """The supervisor: one event loop that ties sources, pool, root and workers together.
 
-It accepts every connection and hands it on, so that load is balanced and limits
-have one home; it never reads from a data connection and never blocks: sources
+Every connection is accepted here and handed on, so that load is balanced and limits
+have one home; the supervisor never reads from a data connection and never blocks: sources
 run in their lanes' threads and come in through `call_soon_threadsafe`.
 """
 
 import asyncio
-import bisect
 import contextlib
-import errno
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
@@ -24,6 +20,7 @@ from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_sources import registry
 
+from .acceptor import Acceptor
 from .channel import Fresh
 from .config import Config
 from .lane import Lane, TestResult
@@ -32,6 +29,7 @@ from .notify import Notifier
 from .pool import Contribution, Pool
 from .root import Root
 from .service import Service, ServicePolicy
+from .wishes import Wishes
 from .workers import PING_SECONDS, Worker, WorkerPool
 
 log = logging.getLogger(__name__)
@@ -40,9 +38,6 @@ log = logging.getLogger(__name__)
 #: configuration can set is a second; a look costs some ten microseconds.
 TICK_SECONDS: Final = 0.5
 
-#: Connections accepted in one turn of the event loop.
-_ACCEPT_AT_ONCE: Final = 64
-
 
 class NotEnoughEntropyError(HwentropyError):
     """The sources did not give a fresh full-strength seed in time."""
@@ -50,14 +45,6 @@ class NotEnoughEntropyError(HwentropyError):
 
 class UnknownSourceError(HwentropyError):
     """No source of this name is configured."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """Somebody waits for a reseed from entropy collected after `since`."""
-
-    since: float
-    future: asyncio.Future[int]
 
 
 class Supervisor:
@@ -72,7 +59,7 @@ class Supervisor:
         """When the last seed went in, seconds since the epoch."""
         self._notifier = notifier
         self._pool = Pool(config.pool.policy())
-        self._wishes: list[_Wish] = []
+        self._wishes = Wishes()
         self._answers: dict[tuple[int, int], asyncio.Task[None]] = {}
         """Who answers a wish for fresh entropy, by worker and connection."""
         self._started = time.monotonic()
@@ -90,6 +77,11 @@ class Supervisor:
             want_fresh=self._want_fresh,
             ended=self._connection_ended,
         )
+        self._acceptors = [
+            Acceptor(listener, self.workers)
+            for listener in listeners.sockets
+            if listener.name != "control"
+        ]
         self.lanes = [
             Lane(
                 setup.name,
@@ -109,9 +101,8 @@ class Supervisor:
             self._loop.add_signal_handler(number, self._stop.set)
         for lane in self.lanes:
             lane.start()
-        for listener in self.listeners.sockets:
-            if listener.name != "control":
-                self._watch(listener.sock, stream=listener.name == "stream")
+        for acceptor in self._acceptors:
+            acceptor.start()
         self.workers.start()
         stopping = self._loop.create_task(self._stop.wait())
         ticking = self._loop.create_task(self._tick_for_ever())
@@ -137,8 +128,7 @@ class Supervisor:
 
         Raises NotEnoughEntropyError after `prediction_resistance_seconds`.
         """
-        wish = _Wish(time.monotonic(), self._loop.create_future())
-        self._wishes.append(wish)
+        wish = self._wishes.add(time.monotonic(), self._loop.create_future())
         self._demand()
         try:
             async with asyncio.timeout(self.config.server.prediction_resistance_seconds):
@@ -150,17 +140,7 @@ class Supervisor:
                 "see `hwentropy sources`"
             ) from None
         finally:
-            self._forget(wish)
-
-    def _forget(self, wish: _Wish) -> None:
-        """Take it out of the list, if it is still there."""
-        since = wish.since
-        at = bisect.bisect_left(self._wishes, since, key=lambda one: one.since)
-        while at < len(self._wishes) and self._wishes[at].since == since:
-            if self._wishes[at] is wish:
-                del self._wishes[at]
-                return
-            at += 1
+            self._wishes.forget(wish)
 
     async def test_source(self, name: str) -> TestResult:
         """Run a source's on-demand health test; raises UnknownSourceError."""
@@ -235,11 +215,7 @@ class Supervisor:
         for lane in self.lanes:
             if not lane.usable:  # now already, before its change has come to its turn
                 self._pool.discredit(lane.name)
-        # The later a wish the less there is for it, and they stand in order of time.
-        unmet = bisect.bisect_left(
-            self._wishes, 1, key=lambda wish: not self._pool.sufficient(wish.since)
-        )
-        met = self._wishes[:unmet]
+        met = self._wishes.met(self._pool.sufficient)
         due = self.service.reseed_due(now, healthy & self._pool.group_credits().keys())
         # With min_bits alone met, the service would say `ok` and `degraded` in turn.
         enough = len(healthy) >= self.config.pool.min_groups
@@ -260,7 +236,7 @@ class Supervisor:
     def _healthy_groups(self) -> frozenset[str]:
         return frozenset(lane.group for lane in self.lanes if lane.usable and lane.counted)
 
-    def _reseed(self, now: float, met: list[_Wish]) -> None:
+    def _reseed(self, now: float, met: int) -> None:
         first = not self.root.seeded
         seed = self._pool.take()
         for lane in self.lanes:
@@ -274,10 +250,7 @@ class Supervisor:
             log.info("%s (generation %d)", self.service.state.label, generation)
         if first:
             self._seeded.set()
-        self._wishes = self._wishes[len(met) :]
-        for wish in met:
-            if not wish.future.done():
-                wish.future.set_result(generation)
+        self._wishes.grant(met, generation)
         if self._wishes:
             self._demand()
 
@@ -316,34 +289,6 @@ class Supervisor:
         task = self._answers.get((worker.number, number))
         if task is not None:
             task.cancel()
-
-    def _watch(self, sock: socket.socket, *, stream: bool) -> None:
-        self._loop.add_reader(sock, self._accept, sock, stream)
-
-    def _accept(self, sock: socket.socket, stream: bool) -> None:  # noqa: FBT001 (add_reader)
-        for _ in range(_ACCEPT_AT_ONCE):
-            try:
-                client, _ = sock.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
-                    continue  # the client has gone already
-                self._pause_accepting(sock, stream=stream)
-                return
-            self.workers.assign(client, stream=stream)
-            if self.workers.full:
-                self._pause_accepting(sock, stream=stream)
-                return
-
-    def _pause_accepting(self, sock: socket.socket, *, stream: bool) -> None:
-        """Leave new connections in the kernel's backlog for a moment."""
-        self._loop.remove_reader(sock)
-        self._loop.call_later(0.02, self._resume_accepting, sock, stream)
-
-    def _resume_accepting(self, sock: socket.socket, stream: bool) -> None:  # noqa: FBT001
-        if not self._stop.is_set():
-            self._watch(sock, stream=stream)
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -394,9 +339,8 @@ class Supervisor:
         on_settled(self)
 
     async def _end(self) -> None:
-        for listener in self.listeners.sockets:
-            if listener.name != "control":
-                self._loop.remove_reader(listener.sock)
+        for acceptor in self._acceptors:
+            acceptor.stop()
         for lane in self.lanes:
             lane.stop()
         for task in self._answers.values():

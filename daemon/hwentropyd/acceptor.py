@@ -1,0 +1,64 @@
+"""Accepts connections on the data sockets and has a worker take each.
+
+What cannot be taken now stays in the kernel's backlog: while no worker has room
+in its channel, or no descriptor is left, accepting rests for a moment.
+"""
+
+import asyncio
+import errno
+from typing import Final
+
+from .listeners import Listener
+from .workers import WorkerPool
+
+#: Connections accepted in one turn of the event loop.
+AT_ONCE: Final = 64
+
+#: Seconds of rest: some hundred connections' work of a worker, hardly noticed by one.
+REST_SECONDS: Final = 0.02
+
+_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+
+
+class Acceptor:
+    """One data socket, watched from `start` to `stop`."""
+
+    def __init__(self, listener: Listener, workers: WorkerPool) -> None:
+        self._sock = listener.sock
+        self._stream = listener.name == "stream"
+        self._workers = workers
+        self._loop = asyncio.get_running_loop()
+        self._stopped = False
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._loop.add_reader(self._sock, self._accept)
+
+    def stop(self) -> None:
+        """Leave newcomers to whoever listens next."""
+        self._stopped = True
+        self._loop.remove_reader(self._sock)
+
+    def _accept(self) -> None:
+        for _ in range(AT_ONCE):
+            try:
+                client, _ = self._sock.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    continue  # the client has gone already
+                self._rest()
+                return
+            self._workers.assign(client, stream=self._stream)
+            if self._workers.full:
+                self._rest()
+                return
+
+    def _rest(self) -> None:
+        self._loop.remove_reader(self._sock)
+        self._loop.call_later(REST_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        if not self._stopped:
+            self.start()
