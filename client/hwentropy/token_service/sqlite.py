@@ -74,10 +74,10 @@ _REVOKE_OWNER: Final = (
     "UPDATE token SET revoked = ? "
     "WHERE owner = ? AND revoked IS NULL AND (kind = ? OR ? IS NULL)"
 )
-_SHORTEN: Final = "UPDATE token SET expires = min(coalesce(expires, ?1), ?1) WHERE id = ?2"
+_SHORTEN: Final = "UPDATE token SET expires = min(coalesce(expires, ?), ?) WHERE id = ?"
 PURGE: Final = (
     "DELETE FROM token WHERE number IN "
-    "(SELECT number FROM token WHERE expires < ?1 OR revoked < ?1 LIMIT ?2)"
+    "(SELECT number FROM token WHERE expires < ? OR revoked < ? LIMIT ?)"
 )
 
 
@@ -144,7 +144,7 @@ class SQLiteStorage:
     def shorten(self, token_id: str, expires: float) -> bool:
         """See Storage."""
         with self._writing() as connection:
-            return connection.execute(_SHORTEN, (expires, token_id)).rowcount > 0
+            return connection.execute(_SHORTEN, (expires, expires, token_id)).rowcount > 0
 
     def page(
         self, after: int, limit: int, owner: str | None, kind: Kind | None
@@ -168,7 +168,7 @@ class SQLiteStorage:
         gone = 0
         while True:
             with self._writing() as connection:
-                batch = connection.execute(PURGE, (before, PURGE_BATCH)).rowcount
+                batch = connection.execute(PURGE, (before, before, PURGE_BATCH)).rowcount
             gone += batch
             if batch < PURGE_BATCH:
                 return gone
