@@ -107,6 +107,18 @@ export interface Settings {
 export function configure(settings?: Settings): void;
 
 /**
+ * Whether the daemon is degraded: short of healthy sources, or of a new seed for too
+ * long.  Its bytes go on for a limited time and amount.
+ *
+ * With a lease it is what the daemon says now, or said when it granted the lease:
+ * where it was last asked more than 50 ms ago it is asked first, and the thread waits
+ * for that, 250 ms at most.  In the other modes it is what the daemon said with the
+ * last draw.  False before the first one.  While no daemon answers, or none in a way
+ * that can be understood, it is what was said last; the next draw throws what is wrong.
+ */
+export function isDegraded(): boolean;
+
+/**
  * Forget the lease and end the helper thread; calls under way fail, and the next
  * draw begins anew.  Not needed for the process to end.
  */

@@ -18,6 +18,7 @@ exports.randomInt = api.randomInt;
 exports.randomUUID = api.randomUUID;
 exports.promises = api.promises;
 exports.configure = api.configure;
+exports.isDegraded = api.isDegraded;
 exports.close = api.close;
 
 exports.HwentropyError = errors.HwentropyError;

@@ -10,6 +10,7 @@ export const {
   randomUUID,
   promises,
   configure,
+  isDegraded,
   close,
   HwentropyError,
   ProtocolError,

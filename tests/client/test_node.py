@@ -57,6 +57,18 @@ def test_the_packages_own_tests() -> None:
     assert len(files) == 5
 
 
+def test_the_types_name_what_both_kinds_of_module_export(node: Node) -> None:
+    """index.js, index.mjs and index.d.ts have the same names."""
+    types = (PACKAGE / "index.d.ts").read_text()
+    typed = set(re.findall(r"^export (?:function|const|class) (\w+)", types, re.MULTILINE))
+    imported, required = node.run(
+        "const { createRequire } = await import('node:module');"
+        f" const required = createRequire('/')({json.dumps(str(PACKAGE))});"
+        " return [Object.keys(h), Object.keys(required)]"
+    )
+    assert typed == set(required) == set(imported) - {"default"}
+
+
 def test_the_helper_keeps_no_process_alive(leasing: Leasing, node: Node) -> None:
     """After sync and async draws the process ends with its input, quietly."""
     node.draw(32)

@@ -161,6 +161,7 @@ class Leasing:
     def __init__(self) -> None:
         self.generation = 7
         self.state = "ok"
+        self.flags = 0
         self.max_bytes = 1 << 30
         self.max_seconds = 300
         self.seeds: list[bytes] = []
@@ -181,7 +182,8 @@ class Leasing:
             self.seeds.append(seed)
             lease = Lease(self.generation, self.max_bytes, self.max_seconds, bytearray(seed))
             payload = encode_lease(lease)
-            header = encode_reply(Status.OK, request.tag, len(payload), ReplyFlag.PAGE)
+            flags = ReplyFlag.PAGE | self.flags
+            header = encode_reply(Status.OK, request.tag, len(payload), flags)
             peer.send(header + payload)
         else:
             honest(peer, request)

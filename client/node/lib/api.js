@@ -131,6 +131,10 @@ function configure(options) {
   generator.configure(checkSettings(options));
 }
 
+function isDegraded() {
+  return generator.isDegraded();
+}
+
 function close() {
   return generator.close();
 }
@@ -148,6 +152,7 @@ module.exports = {
     randomInt: randomIntAsync,
   },
   configure,
+  isDegraded,
   close,
   pick,
 };

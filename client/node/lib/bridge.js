@@ -72,6 +72,11 @@ class Bridge {
     return Atomics.load(this.#words, WORDS.CHECKED);
   }
 
+  /** Whether the daemon last said that it is degraded.  To be read after `checked`. */
+  get degraded() {
+    return Atomics.load(this.#words, WORDS.DEGRADED) === 1;
+  }
+
   /** Tell the helper that it is worth its while to go on checking. */
   use() {
     this.#words[WORDS.USED] = 1;

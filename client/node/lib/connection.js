@@ -36,6 +36,8 @@ class Call {
     /** Where the payload goes; for READ an ArrayBuffer of its own, to be moved. */
     this.target = op === wire.OP.READ ? new Uint8Array(new ArrayBuffer(size)) : null;
     this.filled = 0;
+    /** Whether any of its replies was served while degraded. */
+    this.degraded = false;
     this.done = new Promise((resolve, reject) => {
       this.resolve = resolve;
       this.reject = reject;
@@ -95,7 +97,7 @@ class Connection {
     return this.#failure === null;
   }
 
-  /** Ask; resolves to the payload, a Uint8Array.  One call at a time. */
+  /** Ask; resolves to `{ payload, degraded }`, the payload a Uint8Array.  One call at a time. */
   ask(op, flags, size) {
     const call = new Call(op, flags, size);
     if (this.#failure !== null) {
@@ -181,6 +183,7 @@ class Connection {
     if (!wire.suits(call.op, length, reply.length, reply.flags)) {
       throw new ProtocolError(`reply of ${reply.length} bytes, not as asked for, ${this.#path}`);
     }
+    if (reply.flags & wire.REPLY.DEGRADED) call.degraded = true;
     this.#payloadLeft = reply.length;
     call.target ??= Buffer.from(new ArrayBuffer(reply.length));
     return true;
@@ -192,7 +195,7 @@ class Connection {
       this.#send();
     } else if (this.#waiting.length === 0) {
       this.#call = null;
-      call.resolve(call.target);
+      call.resolve({ payload: call.target, degraded: call.degraded });
     }
   }
 

@@ -58,15 +58,19 @@ class Generator {
   };
   #drbg = new Drbg('lease');
   #bridge = null;
-  #lease = null; // {epoch, end, budget}: end in the bridge's milliseconds, budget in bytes
+  /** {epoch, end, budget, degraded}: end in the bridge's milliseconds, budget in bytes. */
+  #lease = null;
   #renewing = null; // the request for a lease that those who do not block share
   #outage = false;
+  /** Whether the last draw, in a mode without leases, was served while degraded. */
+  #readDegraded = false;
 
   /** Draw in this way from now on; what was leased before is forgotten. */
   configure(settings) {
     this.close().catch(() => {}); // the thread ends by itself; nobody waits for it
     this.#settings = settings;
     this.#outage = false;
+    this.#readDegraded = false;
   }
 
   /** Forget the lease and end the helper thread; the next draw begins anew. */
@@ -77,6 +81,24 @@ class Generator {
     this.#renewing = null;
     this.#drbg.erase();
     await bridge?.close();
+  }
+
+  /** Whether the daemon is degraded: what index.d.ts says. */
+  isDegraded() {
+    if (this.#settings.mode !== 'lease') return this.#readDegraded;
+    if (this.#lease === null) return false;
+    const bridge = this.#bridge;
+    const age = ((bridge.now() | 0) - bridge.checked) >>> 0; // as in #ready
+    if (age > MAX_AGE && bridge.usable) {
+      try {
+        bridge.callSync({ op: CHECK });
+      } catch (error) {
+        // As when the helper meets it by itself: EPOCH has moved, the next draw reports it.
+        if (!(error instanceof HwentropyError)) throw error;
+      }
+    }
+    // A daemon may turn degraded under a lease, whose epoch stays.
+    return this.#lease.degraded || bridge.degraded;
   }
 
   /** `size` fresh bytes in an ArrayBuffer of their own. */
@@ -133,10 +155,13 @@ class Generator {
 
   #fillSync(out) {
     const direct = this.#settings.mode !== 'lease';
+    let degraded = false;
     for (let at = 0; at < out.length; ) {
       if (direct) {
         const end = Math.min(out.length, at + PIECE);
-        this.#putDirect(out, at, this.#connected().callSync(this.#read(end - at)));
+        const read = this.#connected().callSync(this.#read(end - at));
+        this.#putDirect(out, at, read.payload);
+        degraded ||= read.degraded;
         at = end;
         continue;
       }
@@ -148,15 +173,20 @@ class Generator {
       at = this.#fillPiece(out, at, PIECE);
     }
     this.#outage = false;
+    if (out.length) this.#readDegraded = degraded;
   }
 
   async #fill(out) {
-    const direct = this.#settings.mode !== 'lease';
+    const settings = this.#settings;
+    const direct = settings.mode !== 'lease';
+    let degraded = false;
     for (let at = 0; at < out.length; ) {
       if (at) await nextTurn();
       if (direct) {
         const end = Math.min(out.length, at + PIECE);
-        this.#putDirect(out, at, await this.#connected().call(this.#read(end - at)));
+        const read = await this.#connected().call(this.#read(end - at));
+        this.#putDirect(out, at, read.payload);
+        degraded ||= read.degraded;
         at = end;
         continue;
       }
@@ -168,6 +198,8 @@ class Generator {
       at = this.#fillPiece(out, at, TURN);
     }
     this.#outage = false;
+    // Configured anew meanwhile: that was perhaps another daemon.
+    if (out.length && settings === this.#settings) this.#readDegraded = degraded;
   }
 
   /** What has to be asked before the next byte; ends when the lease may give it. */
@@ -204,14 +236,14 @@ class Generator {
     data.fill(0);
   }
 
-  #install({ seed, maxBytes, maxSeconds, asked, epoch }) {
+  #install({ seed, maxBytes, maxSeconds, degraded, asked, epoch }) {
     try {
       this.#drbg.reseed([['parent', seed]]);
     } finally {
       seed.fill(0);
     }
     const end = asked + Math.min(maxSeconds, MOST_SECONDS) * 1000;
-    this.#lease = { epoch, end, budget: maxBytes };
+    this.#lease = { epoch, end, budget: maxBytes, degraded };
   }
 
   /** One lease for all who wait for one. */

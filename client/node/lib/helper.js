@@ -34,7 +34,8 @@ const watch = new Watch(path, words, now);
 async function lease(flags, limit) {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const asked = now();
-    const granted = decodeLease(await pool.ask(OP.LEASE, flags, 0, limit));
+    const { payload, degraded } = await pool.ask(OP.LEASE, flags, 0, limit);
+    const granted = decodeLease(payload);
     let kept = false;
     try {
       // EPOCH stands for the generation that INFO said last: a lease of that one is
@@ -43,7 +44,8 @@ async function lease(flags, limit) {
       if (watch.info === null) throw lost(path);
       const { generation, state } = watch.info;
       kept = generation === granted.generation && state !== 'failed';
-      if (kept) return { ...granted, asked, epoch: Atomics.load(words, WORDS.EPOCH) };
+      const epoch = Atomics.load(words, WORDS.EPOCH);
+      if (kept) return { ...granted, degraded, asked, epoch };
     } finally {
       if (!kept) granted.seed.fill(0);
     }
@@ -65,8 +67,8 @@ async function answer({ op, size, flags, timeout }) {
       watch.keepChecking();
       return [granted, [granted.seed.buffer]];
     }
-    const data = await pool.ask(OP.READ, flags, size, limit);
-    return [data, [data.buffer]];
+    const read = await pool.ask(OP.READ, flags, size, limit);
+    return [read, [read.payload.buffer]];
   } finally {
     limit.clear();
   }

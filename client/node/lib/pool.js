@@ -47,7 +47,7 @@ class Pool {
     this.#path = path;
   }
 
-  /** One call within a limit; resolves to its payload. */
+  /** One call within a limit; resolves to what Connection.ask does. */
   async ask(op, flags, size, limit) {
     await this.#slot(limit);
     let connection = null;

@@ -10,15 +10,16 @@
  *   EPOCH     moves when every lease has to be renewed
  *   CHECKED   when the daemon was asked for what EPOCH says: milliseconds
  *   USED      1 when something was drawn since the helper last looked
+ *   DEGRADED  1 when the daemon last said that it is degraded
  *
  * The helper writes EPOCH before CHECKED and the other side reads CHECKED before
- * EPOCH, so that a new CHECKED never goes with an old EPOCH.
+ * EPOCH, so that a new CHECKED never goes with an old EPOCH; DEGRADED likewise.
  */
 
 const { performance } = require('node:perf_hooks');
 
-const WORDS = { WAKE: 0, READY: 1, DEAD: 2, EPOCH: 3, CHECKED: 4, USED: 5 };
-const COUNT = 6;
+const WORDS = { WAKE: 0, READY: 1, DEAD: 2, EPOCH: 3, CHECKED: 4, USED: 5, DEGRADED: 6 };
+const COUNT = 7;
 
 /**
  * A draw is answered from the lease when the daemon was last asked at most this

@@ -3,10 +3,11 @@
 /*
  * Keeps watch over the daemon's generation, in the helper thread.
  *
- * It asks INFO on a connection of its own, where nothing can hold it up, and moves
- * EPOCH whenever the answer says that leases are outdated: another generation, a
- * service that failed closed, another connection (it may lead to another daemon,
- * whose generations count from 1 too), or a machine that was suspended meanwhile.
+ * It asks INFO on a connection of its own, where nothing can hold it up, puts into
+ * DEGRADED whether the daemon says so, and moves EPOCH whenever the answer says that
+ * leases are outdated: another generation, a service that failed closed, another
+ * connection (it may lead to another daemon, whose generations count from 1 too), or
+ * a machine that was suspended meanwhile.
  *
  * A check ends in one of three ways, and sets CHECKED each time:
  *
@@ -80,6 +81,8 @@ class Watch {
     try {
       const payload = await this.#exchange();
       this.info = decodeInfo(payload);
+      // While nobody answers it stays as it was: nothing else is known.
+      Atomics.store(this.#words, WORDS.DEGRADED, this.info.state === 'degraded' ? 1 : 0);
       const said = `${this.info.generation} ${this.info.state === 'failed'}`;
       if (this.#wasSuspended() || said !== this.#said) this.#outdate();
       this.#said = said;
@@ -102,14 +105,14 @@ class Watch {
     const kept = this.#connection;
     if (kept?.usable) {
       try {
-        return await kept.ask(OP.INFO, 0, 0);
+        return (await kept.ask(OP.INFO, 0, 0)).payload;
       } catch (error) {
         if (!(error instanceof DaemonUnavailable)) throw error;
       }
     }
     this.#said = null; // a new connection: leases of the old one are outdated
     this.#connection = new Connection(this.#path);
-    return this.#connection.ask(OP.INFO, 0, 0);
+    return (await this.#connection.ask(OP.INFO, 0, 0)).payload;
   }
 
   #outdate() {

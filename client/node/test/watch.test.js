@@ -61,6 +61,21 @@ test('the epoch moves with the generation and with failing closed, and else not'
   assert.equal(served.word('EPOCH'), first + 2);
 });
 
+test('a degraded daemon is known as such until it says something else', async (t) => {
+  const served = await serve(t);
+  await served.watch.check();
+  assert.equal(served.word('DEGRADED'), 0);
+  served.says = { generation: 1, state: 'degraded' };
+  await served.watch.check();
+  assert.equal(served.word('DEGRADED'), 1);
+  served.says = 7;
+  await assert.rejects(served.watch.check(), { name: 'ProtocolError' });
+  assert.equal(served.word('DEGRADED'), 1);
+  served.says = { generation: 2, state: 'ok' };
+  await served.watch.check();
+  assert.equal(served.word('DEGRADED'), 0);
+});
+
 test('another connection is another epoch, although the generation is the same', async (t) => {
   const served = await serve(t);
   await served.watch.check();
