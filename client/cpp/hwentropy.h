@@ -287,7 +287,8 @@ HWENTROPY_FN int hwentropy_fill(hwentropy_client *client, void *out, size_t size
 }
 
 /* One sentence: what failed, on what, what to do.  `error` is errno of that time, which
- * HWENTROPY_SYSTEM needs.  Cut off where `room` is short; holds no random byte. */
+ * HWENTROPY_SYSTEM and HWENTROPY_NO_DAEMON tell more by.  Cut off where `room` is short;
+ * holds no random byte. */
 HWENTROPY_FN void hwentropy_message(
     const hwentropy_client *client, int status, int error, char *text, size_t room)
 {
@@ -343,6 +344,10 @@ HWENTROPY_FN void hwentropy_message(
     }
     if (status == HWENTROPY_SYSTEM)
         (void)snprintf(text, room, "%s%s: %s", before, path, strerror(error));
+    else if (status == HWENTROPY_NO_DAEMON && error == ENOTDIR)
+        (void)snprintf(text, room,
+            "%s%s: %.*s is not a directory; name the directory with the daemon's sockets", before,
+            path, (int)hwentropy_file_in_the_way(path), path);
     else
         (void)snprintf(text, room, "%s%s%s", before, path, after);
 }

@@ -95,7 +95,7 @@ struct options {
 
 [[noreturn]] inline void raise(const hwentropy_client *client, int status, int number)
 {
-    char text[320];  // a path's 107 bytes and a sentence
+    char text[320];  // two paths of at most 107 bytes and a sentence of 88
     hwentropy_message(client, status, number, text, sizeof text);
     switch (status) {
     case HWENTROPY_NO_DAEMON:

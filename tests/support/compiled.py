@@ -144,7 +144,7 @@ class Native(Probe):
 
     def open(
         self,
-        path: Path | None,
+        path: Path | str | None,
         mode: str = "direct",
         *,
         timeout_ms: int = 60_000,

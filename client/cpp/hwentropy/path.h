@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 enum { HWENTROPY_PATH_ROOM = sizeof(((struct sockaddr_un *)0)->sun_path) };
@@ -69,6 +70,38 @@ HWENTROPY_FN const struct hwentropy_path *hwentropy_choose_path(
     if (first_is_there || !found[1].text[0] || access(found[1].text, F_OK))
         return &found[0];
     return &found[1];
+}
+
+/* How much of a path names the directory that it is in; 0 from a name alone. */
+HWENTROPY_FN size_t hwentropy_directory(const char *path, size_t size)
+{
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    while (size && path[size - 1] != '/')
+        size--;
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    return size;
+}
+
+/* How much of a socket's path names what stands where it has a directory: the last one
+ * or one before it.  The last one where nothing is found: somebody made room, or this
+ * user may not look. */
+HWENTROPY_FN size_t hwentropy_file_in_the_way(const char *path)
+{
+    char one[HWENTROPY_PATH_ROOM] = "";
+    struct stat info;
+    size_t last = hwentropy_directory(path, strnlen(path, sizeof one - 1));
+    memcpy(one, path, last);
+    for (size_t size = last; size; size = hwentropy_directory(path, size)) {
+        one[size] = '\0';
+        int known = !stat(one, &info);
+        if (known ? S_ISDIR(info.st_mode) : errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
+            break;
+        if (known || !lstat(one, &info))
+            return size;
+    }
+    return last;
 }
 
 #endif

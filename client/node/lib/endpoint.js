@@ -27,4 +27,38 @@ function entropyPath(environment = process.env, uid = process.geteuid()) {
   return path.join(SYSTEM, SOCKET);
 }
 
-module.exports = { entropyPath };
+/** What is at a path: a link that leads nowhere is itself; null if there is nothing. */
+function look(one) {
+  for (const see of [fs.statSync, fs.lstatSync]) {
+    try {
+      return see(one);
+    } catch (error) {
+      if (!['ENOENT', 'ENOTDIR', 'ELOOP'].includes(error.code)) throw error;
+    }
+  }
+  return null;
+}
+
+/** path.dirname without a slash at the end, which `a//b` would leave. */
+function above(one) {
+  return path.dirname(one).replace(/(?<=.)\/+$/, '');
+}
+
+/**
+ * What stands where a socket's path has a directory: the last one or one before it.
+ * The last one where nothing is found: somebody made room, or this user may not look.
+ */
+function fileInTheWay(socket) {
+  const directory = above(socket);
+  try {
+    // Ends: `/` and `.` are there.
+    for (let one = directory; ; one = above(one)) {
+      const found = look(one);
+      if (found !== null) return found.isDirectory() ? directory : one;
+    }
+  } catch {
+    return directory;
+  }
+}
+
+module.exports = { entropyPath, fileInTheWay };

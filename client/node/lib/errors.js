@@ -17,6 +17,8 @@
  * byte that was read.  Wrong arguments are Node's own errors, see arguments.js.
  */
 
+const { fileInTheWay } = require('./endpoint.js');
+
 class HwentropyError extends Error {}
 class ProtocolError extends HwentropyError {}
 class DaemonUnavailable extends HwentropyError {}
@@ -78,7 +80,13 @@ function refusal(status, path) {
 
 /** The exception for a connect that failed with a system error. */
 function unreachable(path, error) {
-  if (['ENOENT', 'ENOTDIR', 'ECONNREFUSED'].includes(error.code)) {
+  if (error.code === 'ENOTDIR') {
+    return new DaemonUnavailable(
+      `no daemon answers at ${path}: ${fileInTheWay(path)} is not a directory; ` +
+        "name the directory with the daemon's sockets",
+    );
+  }
+  if (['ENOENT', 'ECONNREFUSED'].includes(error.code)) {
     return new DaemonUnavailable(
       `no daemon answers at ${path}; start it with \`systemctl start hwentropyd\` ` +
         'or `hwentropyd`',

@@ -6,7 +6,7 @@ const os = require('node:os');
 const path = require('node:path');
 const test = require('node:test');
 
-const { entropyPath } = require('../lib/endpoint.js');
+const { entropyPath, fileInTheWay } = require('../lib/endpoint.js');
 
 test('the variable decides, for any user', () => {
   const environment = { HWENTROPY_RUNTIME_DIR: '/some/where', XDG_RUNTIME_DIR: '/run/user/5' };
@@ -32,4 +32,27 @@ test('a relative XDG_RUNTIME_DIR is none', () => {
   assert.ok(
     ['/run/user/4000000/hwentropy/entropy.sock', '/run/hwentropy/entropy.sock'].includes(found),
   );
+});
+
+test('what is no directory is found in the way', (t) => {
+  const base = fs.mkdtempSync(path.join(os.tmpdir(), 'hwe-'));
+  t.after(() => fs.rmSync(base, { recursive: true }));
+  fs.writeFileSync(path.join(base, 'file'), '');
+  fs.symlinkSync('file', path.join(base, 'link'));
+  fs.symlinkSync('nowhere', path.join(base, 'dangling'));
+  fs.symlinkSync('loop', path.join(base, 'loop'));
+  for (const name of ['file', 'link', 'dangling', 'loop']) {
+    const blocking = path.join(base, name);
+    for (const below of ['s', 'a/s', 'a//b//s', '/s']) {
+      assert.equal(fileInTheWay(`${blocking}/${below}`), blocking);
+    }
+  }
+});
+
+test('nothing in the way, or nobody may look: the directory itself', () => {
+  for (const directory of ['/nowhere/at/all', 'nowhere/at/all', `/${'x'.repeat(300)}`]) {
+    assert.equal(fileInTheWay(`${directory}/s`), directory);
+  }
+  assert.equal(fileInTheWay('/s'), '/');
+  assert.equal(fileInTheWay('s'), '.');
 });

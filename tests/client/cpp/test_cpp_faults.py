@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hwentropy import Client, DaemonUnavailable
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.wire import HEADER, ReplyFlag, Request, Status, encode_reply
 from support.compiled import Native
@@ -130,14 +131,35 @@ def test_a_daemon_that_is_gone_says_how_to_start_it(daemon: FakeDaemon, native: 
 
 
 @pytest.mark.parametrize("mode", ["direct", "lease"])
-@pytest.mark.parametrize("path", ["nothing", "file/entropy.sock", "file"])
+@pytest.mark.parametrize("path", ["nothing", "nothing/entropy.sock", "file"])
 def test_no_daemon_fails_at_once(path: str, mode: str, tmp_path: Path, native: Native) -> None:
     """No socket, no directory, no listener: daemon_unavailable, also with no timeout."""
     (tmp_path / "file").touch()
     native.open(tmp_path / path, mode, timeout_ms=0)
     kind, message = native.refused(1)
     assert kind == "daemon_unavailable"
-    assert "no daemon answers at" in message
+    assert f"no daemon answers at {tmp_path / path}; start it with" in message
+
+
+@pytest.mark.parametrize("mode", ["direct", "lease"])
+@pytest.mark.parametrize("below", ["", "run", "run//x/"])
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_in_the_way_is_named(
+    kind: str, below: str, mode: str, tmp_path: Path, native: Native
+) -> None:
+    """In Python's words, whichever of the path's directories it is."""
+    blocking = tmp_path / "b"
+    if kind == "file":
+        blocking.touch()
+    else:
+        (tmp_path / "file").touch()
+        blocking.symlink_to("file")
+    socket = f"{blocking}/{below}/entropy.sock"
+    with pytest.raises(DaemonUnavailable) as python, Client(socket) as client:
+        client.read(1)
+    native.open(socket, mode)
+    assert native.refused(1) == ("daemon_unavailable", str(python.value))
+    assert f": {blocking} is not a directory; name the directory" in str(python.value)
 
 
 def test_a_path_too_long_for_a_socket_is_said(native: Native) -> None:
