@@ -12,7 +12,9 @@ import pytest
 from hwentropy import generator as module
 from hwentropy import lease as lease_module
 from hwentropy import leased, reservoir
+from hwentropy.command.analyze import PIECE
 from hwentropy.command.cli import run
+from hwentropy.errors import DEGRADED
 from hwentropy.generator import Generator
 from hwentropy.leased import LOOK_NANOSECONDS, SMALL_BYTES
 from hwentropy.reservoir import PythonReservoir, make_reservoir
@@ -268,6 +270,31 @@ def test_a_command_warns_of_the_middle(
     assert len(leases.seeds) == 2
     assert len(out.split()) == 3
     assert WARNING in err
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]], ids=["table", "json"])
+@pytest.mark.parametrize("degraded", [(), (0,), (1,), (0, 1, 2)], ids=str)
+def test_live_analysis_warns_too(
+    *,
+    degraded: tuple[int, ...],
+    options: list[str],
+    daemon: FakeDaemon,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Once, as get does, whichever of the pieces it was; the analysis is as ever."""
+    served = iter(range(3))
+
+    def answer(peer: Peer, request: object) -> None:
+        assert isinstance(request, Request)
+        peer.send(peer.reply(request, ReplyFlag.DEGRADED if next(served) in degraded else 0))
+
+    daemon.handler = answer
+    start = ["--runtime-dir", str(daemon.directory), "analyze", "--live", str(3 * PIECE)]
+    assert run([*start, *options]) < 2
+    out, err = capfd.readouterr()
+    assert len(daemon.handed_out) == 3 * PIECE
+    assert "Passing proves little" in out
+    assert err == ("hwentropy: warning: " + DEGRADED + "\n" if degraded else "")
 
 
 def test_the_log_does_not_say_it_twice(daemon: FakeDaemon, leases: Leases) -> None:

@@ -5,14 +5,14 @@ Read a piece at a time, so memory stays bounded whatever the size.
 
 import json
 import sys
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
 import click
 
-from .exits import ExitCode
+from .exits import ExitCode, warn_degraded
 from .layout import Cell, printable, show_table
 from .output import OutputError, open_output
 from .progress import SlowDisplay
@@ -66,7 +66,8 @@ def analyze(
     probability that such bytes lie at least as far out.  Passing proves little:
     bytes that somebody can predict pass as well.  Failing proves much.
 
-    Ends with 1 if a statistic fails (p below 1e-6).
+    Ends with 1 if a statistic fails (p below 1e-6).  Bytes that the daemon serves
+    while it is degraded are analyzed, with a warning.
     """
     from hwentropy.analysis import Tally, examine  # noqa: PLC0415 - not for the other commands
 
@@ -74,11 +75,12 @@ def analyze(
         raise click.UsageError("give one of FILE, - and --live N")
     kind = None if plot is None else _plot_kind(plot)
     tally = Tally()
+    fresh = _Fresh(runtime, live or 0)
     # Opened before anything is read: what is missing for the picture is told at once.
     with nullcontext() if plot is None else open_output(plot) as picture:
         if live is not None:
             source = "the daemon"
-            _gather(tally, _drawn(runtime, live), live)
+            _gather(tally, fresh, live)
         else:
             source = "standard input" if file == "-" else printable(Path(str(file)).name)
             with _opened(str(file)) as (stream, size):
@@ -96,6 +98,8 @@ def analyze(
         click.echo(json.dumps(_as_object(source, tally, examination), indent=2))
     else:
         _show(source, examination)
+    if fresh.degraded:
+        warn_degraded()
     return ExitCode.UNHEALTHY if examination.judgement == "failed" else ExitCode.FINE
 
 
@@ -115,10 +119,21 @@ def _plot_kind(path: str) -> "Format":
     raise click.UsageError(f"{path} has another ending than .png, .svg and .html")
 
 
-def _drawn(runtime: Runtime, size: int) -> Iterator[bytes]:
-    with runtime.client(None) as client:
-        for start in range(0, size, PIECE):
-            yield client.read(min(PIECE, size - start))
+class _Fresh:
+    """So many bytes of the daemon, a piece at a time."""
+
+    def __init__(self, runtime: Runtime, size: int) -> None:
+        self._runtime = runtime
+        self._size = size
+        self.degraded = False
+        """Whether any of them were served while the daemon was degraded."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self._runtime.client(None) as client:
+            for start in range(0, self._size, PIECE):
+                piece = client.read(min(PIECE, self._size - start))
+                self.degraded = self.degraded or client.degraded
+                yield piece
 
 
 @contextmanager
@@ -150,7 +165,7 @@ def _pieces(stream: BinaryIO, source: str) -> Iterator[bytes]:
 
 
 def _gather(
-    tally: "Tally", pieces: Iterator[bytes], size: int | None, *, shown: bool = True
+    tally: "Tally", pieces: Iterable[bytes], size: int | None, *, shown: bool = True
 ) -> None:
     with SlowDisplay("analyzing", size, wanted=shown) as display:
         for piece in pieces:
