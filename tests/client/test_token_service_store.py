@@ -1,7 +1,6 @@
 """The SQLite store: its files, its look-ups, other processes, threads, forks and faults."""
 
 import json
-import multiprocessing
 import os
 import signal
 import sqlite3
@@ -11,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
@@ -251,33 +249,43 @@ def test_threads_share_a_service(tmp_path: Path) -> None:
     service.close()
 
 
-def _first_of_many(path: Path, gate: Connection) -> None:
-    gate.recv()
-    with open_service(path) as service:
-        token = service.create_session("process").token
-        gate.send(token)
-
-
 def test_processes_that_make_the_store_at_once_agree(tmp_path: Path) -> None:
     """Eight start together on nothing: one key, one database, all eight tokens in it."""
-    context = multiprocessing.get_context("spawn")
-    gates, workers = [], []
-    for _ in range(8):
-        ours, theirs = context.Pipe()
-        worker = context.Process(target=_first_of_many, args=(tmp_path / "tokens.db", theirs))
-        worker.start()
-        gates.append(ours)
-        workers.append(worker)
-    for gate in gates:
-        gate.send("go")
-    tokens = []
-    for gate in gates:
-        assert gate.poll(PATIENCE)
-        tokens.append(gate.recv())
-    for worker in workers:
-        worker.join(PATIENCE)
-        assert worker.exitcode == 0
-    with open_service(tmp_path / "tokens.db") as service:
+    database = tmp_path / "tokens.db"
+    script = (
+        "import os, sys\n"
+        "from hwentropy.token_service import TokenService\n"
+        "print('ready', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "with TokenService(sys.argv[1], random_bytes=os.urandom, timeout=30) as service:\n"
+        "    print(service.create_session('process').token)\n"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(database)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(),
+            text=True,
+        )
+        for _ in range(8)
+    ]
+    try:
+        for worker in workers:
+            assert worker.stdout is not None
+            assert worker.stdout.readline() == "ready\n"
+        assert not list(tmp_path.iterdir())
+        for worker in workers:
+            assert worker.stdin is not None
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        tokens = [worker.communicate(timeout=PATIENCE)[0].strip() for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+    assert [worker.returncode for worker in workers] == [0] * 8
+    with open_service(database) as service:
         assert [service.validate(token).owner for token in tokens] == ["process"] * 8
     assert {p.name for p in tmp_path.iterdir()} == {"tokens.db", "tokens.db.key"}
 
