@@ -68,7 +68,7 @@ def install(machine: Machine, work: Path) -> None:
     # A copy, because setuptools builds inside the tree.
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(TREE / name, source)
-    for name in ("core", "sources", "daemon", "client"):
+    for name in ("core", "sources", "daemon", "client", "docs"):
         ignored = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info")
         shutil.copytree(TREE / name, source / name, ignore=ignored)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
