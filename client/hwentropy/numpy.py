@@ -8,13 +8,15 @@ those of `numpy.random.Generator`; there is no seed and no way to repeat a run.
     integers      words masked to the bits of the range, drawn again while above it
     permutation   argsort of random 64-bit keys; all keys anew when two are alike
     bytes         hwentropy.generator.random_bytes
+    default_rng   a real Generator, with all distributions; see bit_generator.py
+    BitGenerator  what it draws from
 
 Unbiased by construction: rejection favours no value, and among keys that are all
 different every order is equally likely.
 
-What is not here: the distributions.  They need a NumPy `BitGenerator`, and
-docs/secrets-or-random.md tells why there is none.  What this does not protect
-against: an array cannot be erased by us, and computing on it leaves copies.
+The functions of this module are faster for large arrays of doubles and need no C
+compiler.  What this does not protect against: an array cannot be erased by us, and
+computing on it leaves copies.
 """
 
 import builtins
@@ -31,9 +33,10 @@ except ImportError as error:
 
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from hwentropy.bit_generator import BitGenerator, default_rng
 from hwentropy.generator import fill, random_bytes
 
-__all__ = ["bytes", "integers", "permutation", "random"]
+__all__ = ["BitGenerator", "bytes", "default_rng", "integers", "permutation", "random"]
 
 Size: TypeAlias = SupportsIndex | Sequence[SupportsIndex]
 
