@@ -30,6 +30,7 @@ from typing import Final
 
 from .alphabet import Alphabet
 from .errors import CheckFailed
+from .sent import sent_text
 
 __all__ = [
     "ApiKey",
@@ -65,9 +66,14 @@ def generate_api_key(prefix: str) -> str:
     return start + _check(start)
 
 
-def parse_api_key(text: str) -> ApiKey:
-    """Take a key apart.  Raises CheckFailed when it is none, or was mistyped or cut."""
-    start, check = text[:-_CHECK], text[-_CHECK:]
+def parse_api_key(text: str | None) -> ApiKey:
+    """Take a key apart.  Raises CheckFailed when it is none, or was mistyped or cut.
+
+    None, a request without one, and whatever else is no string, is none; `bytes` are
+    a TypeError.
+    """
+    given = sent_text(text, "text") or ""
+    start, check = given[:-_CHECK], given[-_CHECK:]
     prefix, _, body = start.rpartition("_")
     if (
         not _PREFIX.fullmatch(prefix)
@@ -76,7 +82,7 @@ def parse_api_key(text: str) -> ApiKey:
         or check != _check(start)
     ):
         raise CheckFailed("this is not an API key, or it was mistyped; copy it again whole")
-    return ApiKey(prefix, text)
+    return ApiKey(prefix, given)
 
 
 def find_api_keys(text: str, prefix: str) -> Iterator[tuple[int, ApiKey]]:

@@ -87,6 +87,8 @@ _MALFORMED: Final = (
     "pbkdf2-sha256; see where it comes from"
 )
 
+_WRONG: Final = "the password is not the right one"
+
 _BASE64: Final = "([A-Za-z0-9+/]{11,128})"
 _ARGON2ID: Final = re.compile(
     rf"\$argon2id\$v=19\$m=([0-9]{{1,10}}),t=([0-9]{{1,10}}),p=([0-9]{{1,3}})\${_BASE64}\${_BASE64}"
@@ -110,35 +112,48 @@ def generate_salt(n: int = MIN_SALT) -> bytes:
 def hash_password(password: str | bytes, cost: Argon2idCost | Pbkdf2Cost = DEFAULT) -> str:
     """What to store for a password, with a fresh salt; takes 0.1 s and more by design.
 
-    Raises ValueError for a cost that is out of range, and what
+    Raises ValueError for a cost that is out of range, TypeError for a password that
+    is neither text nor `bytes` (None would be somebody without one), and what
     `hwentropy.generator.random_bytes` raises.
     """
     _check_cost(cost)
+    given = _given(password)
+    if given is None:
+        raise TypeError(
+            f"password is of type {type(password).__name__}; give a string or bytes"
+        )
     salt = generate_salt()
     if isinstance(cost, Argon2idCost):
-        return _argon2id(cost, salt).derive_phc_encoded(_octets(password))
-    hashed = _pbkdf2(cost, salt, _LENGTH).derive(_octets(password))
+        return _argon2id(cost, salt).derive_phc_encoded(given)
+    hashed = _pbkdf2(cost, salt, _LENGTH).derive(given)
     return f"$pbkdf2-sha256$i={cost.iterations},l={_LENGTH}${_encode(salt)}${_encode(hashed)}"
 
 
-def check_password(password: str | bytes, stored: str | None) -> None:
+def check_password(password: str | bytes | None, stored: str | None) -> None:
     """Return if this is the password of a stored hash; raise CheckFailed if not.
 
     Give None where there is no such user: it takes as long as a wrong password for
     a hash of the `DEFAULT` cost, and fails the same.  Raises ValueError when the
     stored string is not one of the two above, or costs more than any login should.
+
+    A password that is None, a form without one, and whatever else is neither text nor
+    `bytes`, is not the right one: at once, whether there is such a user or not.  A
+    `bytearray` or `memoryview` is a TypeError.
     """
+    given = _given(password)
+    if given is None:
+        raise CheckFailed(_WRONG)
     if stored is None:
-        _argon2id(DEFAULT, bytes(MIN_SALT)).derive(_octets(password))
-        raise CheckFailed("the password is not the right one")
+        _argon2id(DEFAULT, bytes(MIN_SALT)).derive(given)
+        raise CheckFailed(_WRONG)
     cost, salt, hashed = _parse(stored)
     try:
         if isinstance(cost, Argon2idCost):
-            Argon2id.verify_phc_encoded(_octets(password), stored)
+            Argon2id.verify_phc_encoded(given, stored)
         else:
-            _pbkdf2(cost, salt, len(hashed)).verify(_octets(password), hashed)
+            _pbkdf2(cost, salt, len(hashed)).verify(given, hashed)
     except InvalidKey:
-        raise CheckFailed("the password is not the right one") from None
+        raise CheckFailed(_WRONG) from None
 
 
 def needs_rehash(stored: str, cost: Argon2idCost | Pbkdf2Cost = DEFAULT) -> bool:
@@ -165,9 +180,15 @@ def _pbkdf2(cost: Pbkdf2Cost, salt: bytes, length: int) -> PBKDF2HMAC:
     return PBKDF2HMAC(algorithm=SHA256(), length=length, salt=salt, iterations=cost.iterations)
 
 
-def _octets(password: str | bytes) -> bytes:
+def _given(password: object) -> bytes | None:
+    """What is hashed; None for what is no password."""
     if isinstance(password, bytes):
         return password
+    if isinstance(password, (bytearray, memoryview)):
+        kind = type(password).__name__
+        raise TypeError(f"password is of type {kind}; give a string, or bytes(password)")
+    if not isinstance(password, str):
+        return None
     # A lone surrogate, which hostile JSON can hold, is just another wrong password.
     return unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 from .errors import CheckFailed
 from .generator import random_bytes
+from .sent import sent_text
 
 __all__ = ["OneTimeCodes", "generate_otp_secret"]
 
@@ -86,20 +87,23 @@ class OneTimeCodes:
         wanted = self._now() if counter is None else counter
         return self._hotp.generate(wanted).decode("ascii")
 
-    def check(self, code: str, *, last: int = -1, window: int = 1) -> int:
+    def check(self, code: str | None, *, last: int = -1, window: int = 1) -> int:
         """Check a time-based code; returns the step it belongs to, to pass as `last` next time.
 
         Takes codes of up to `window` steps before and after now (RFC 6238 section
         5.2 recommends one), and none of step `last` or before.  Raises CheckFailed.
+        None, a form without a code, and whatever else is no string, is a wrong code
+        (a number has lost its leading zeros); `bytes` are a TypeError.
         """
         now = self._now()
         return self._find(code, range(max(last + 1, now - window), now + window + 1))
 
-    def check_counter(self, code: str, counter: int, *, look_ahead: int = 3) -> int:
+    def check_counter(self, code: str | None, counter: int, *, look_ahead: int = 3) -> int:
         """Check a counter-based code; returns the counter to expect next time.
 
         Takes the codes of `counter` and of `look_ahead` more, which a button pressed
-        in vain uses up (RFC 4226 section 7.4).  Raises CheckFailed.
+        in vain uses up (RFC 4226 section 7.4).  Raises CheckFailed, and TypeError, as
+        `check` does.
         """
         return self._find(code, range(counter, counter + look_ahead + 1)) + 1
 
@@ -115,8 +119,8 @@ class OneTimeCodes:
     def _now(self) -> int:
         return int(self._clock() // self._step)
 
-    def _find(self, code: str, counters: range) -> int:
-        given = code.encode("utf-8", "surrogatepass")
+    def _find(self, code: object, counters: range) -> int:
+        given = (sent_text(code, "code") or "").encode("utf-8", "surrogatepass")
         found = -1
         for counter in counters:
             # To the end, whichever matches: the time tells nothing of which did.

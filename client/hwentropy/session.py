@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from .errors import CheckFailed, Expired
 from .generator import random_bytes
+from .sent import sent_text
 
 __all__ = ["Session"]
 
@@ -55,14 +56,16 @@ class Session:
     def check_id(self, given: str | None) -> None:
         """Return if this is the id, in constant time; raises CheckFailed if not.
 
-        None, a request without the cookie, is not it.
+        None, a request without the cookie, and whatever else is no string, is not it;
+        `bytes` are a TypeError.
         """
         _check(self.session_id, given, "session id")
 
     def check_csrf(self, given: str | None) -> None:
         """Return if this is the CSRF token, in constant time; raises CheckFailed if not.
 
-        None, a form without one, is not it.
+        None, a form without one, and whatever else is no string, is not it; `bytes`
+        are a TypeError.
         """
         _check(self.csrf_token, given, "CSRF token")
 
@@ -84,9 +87,9 @@ def _token() -> str:
 
 
 def _check(right: str, given: str | None, what: str) -> None:
-    # None is a cookie or a form field that was not sent.  As bytes: compare_digest
-    # refuses text that is not ASCII, which hostile text may be.
-    if given is None or not hmac.compare_digest(
-        right.encode(), given.encode("utf-8", "surrogatepass")
+    text = sent_text(given, f"the {what}")
+    # As bytes: compare_digest refuses text that is not ASCII, which hostile text may be.
+    if text is None or not hmac.compare_digest(
+        right.encode(), text.encode("utf-8", "surrogatepass")
     ):
         raise CheckFailed(f"the {what} is not this session's; log in again")

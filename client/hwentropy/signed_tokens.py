@@ -22,6 +22,7 @@ from itsdangerous.encoding import base64_decode, base64_encode
 
 from .errors import CheckFailed, Expired
 from .generator import random_bytes
+from .sent import sent_text
 
 __all__ = ["SignedTokens", "generate_signing_key"]
 
@@ -77,16 +78,18 @@ class SignedTokens:
             raise ValueError("a token's lifetime is a number of seconds above zero")
         return self._serializer.dumps([math.ceil(self._clock() + lifetime), content])
 
-    def check(self, token: str) -> Any:
+    def check(self, token: str | None) -> Any:
         """The content of a token.
 
         Raises CheckFailed when it is not one of ours, to the letter, or not for this
-        purpose, and Expired when its time is over.
+        purpose, and Expired when its time is over.  None, a link without one, and
+        whatever else is no string, is not one of ours; `bytes` are a TypeError.
         """
-        if not _as_we_write_it(token):
+        given = sent_text(token, "token")
+        if given is None or not _as_we_write_it(given):
             raise CheckFailed(_WRONG)
         try:
-            end, content = self._serializer.loads(token)
+            end, content = self._serializer.loads(given)
         except (BadData, UnicodeError):
             raise CheckFailed(_WRONG) from None
         if self._clock() >= end:

@@ -22,6 +22,7 @@ from typing import Final
 
 from .errors import CheckFailed, Expired
 from .generator import random_bytes
+from .sent import sent_text
 
 __all__ = ["Webhook", "generate_webhook_secret"]
 
@@ -29,6 +30,10 @@ _PREFIX: Final = "whsec_"
 #: Bytes: within the specification's 24 to 64, as strong as the HMAC.
 _KEY: Final = 32
 _MIN_KEY, _MAX_KEY = 24, 64
+
+_ID: Final = "webhook-id"
+_TIMESTAMP: Final = "webhook-timestamp"
+_SIGNATURE: Final = "webhook-signature"
 
 #: Seconds, as the specification's own libraries have it.
 _TOLERANCE: Final = 300
@@ -77,21 +82,23 @@ class Webhook:
         timestamp = str(int(self._clock()))
         signed = self._signed(message_id, timestamp, body)
         return {
-            "webhook-id": message_id,
-            "webhook-timestamp": timestamp,
-            "webhook-signature": " ".join(f"v1,{_mac(key, signed)}" for key in self._keys),
+            _ID: message_id,
+            _TIMESTAMP: timestamp,
+            _SIGNATURE: " ".join(f"v1,{_mac(key, signed)}" for key in self._keys),
         }
 
-    def check(self, headers: Mapping[str, str], body: bytes) -> None:
+    def check(self, headers: Mapping[str, str | None], body: bytes | None) -> None:
         """Return if a message is authentic and of now; `body` as it came, not parsed.
 
         Header names may be in any case.  Raises CheckFailed when a header is missing
         or malformed or no signature fits, and Expired when one fits but the message is
-        older than the tolerance, or as far in the future.
+        older than the tolerance, or as far in the future.  A header that is None, or
+        no string, is missing, and so is a body that is None.  Raises TypeError for
+        headers that are `bytes`, and for a body that is anything but bytes.
         """
-        found = {name.lower(): value for name, value in headers.items()}
-        message_id = found.get("webhook-id", "")
-        timestamp = found.get("webhook-timestamp", "")
+        found = _texts(headers)
+        raw = _raw(body)
+        message_id, timestamp = found[_ID], found[_TIMESTAMP]
         if not message_id or not timestamp.isascii() or not timestamp.isdigit():
             raise CheckFailed("the message lacks a webhook-id or a webhook-timestamp")
         # An id with a "." could end elsewhere: the same signature would fit a time and a
@@ -101,10 +108,10 @@ class Webhook:
         # 12 digits last for 30,000 years.
         if len(timestamp) > 12:
             raise CheckFailed("the message has a malformed webhook-timestamp")
-        signed = self._signed(message_id, timestamp, body)
+        signed = self._signed(message_id, timestamp, raw)
         given = [
             one.removeprefix("v1,").encode("utf-8", "surrogatepass")
-            for one in found.get("webhook-signature", "").split(" ")
+            for one in found[_SIGNATURE].split(" ")
             if one.startswith("v1,")
         ]
         right = [_mac(key, signed).encode("ascii") for key in self._keys]
@@ -118,6 +125,24 @@ class Webhook:
     @staticmethod
     def _signed(message_id: str, timestamp: str, body: bytes) -> bytes:
         return f"{message_id}.{timestamp}.".encode("utf-8", "surrogatepass") + body
+
+
+def _texts(headers: Mapping[str, str | None]) -> dict[str, str]:
+    """The three headers, "" for one that is missing."""
+    found: dict[str, str] = dict.fromkeys((_ID, _TIMESTAMP, _SIGNATURE), "")
+    for name, value in headers.items():
+        known = (sent_text(name, "the name of a header") or "").lower()
+        if known in found:
+            found[known] = sent_text(value, known) or ""
+    return found
+
+
+def _raw(body: object) -> bytes:
+    if body is None:
+        raise CheckFailed("the message has no body")
+    if not isinstance(body, (bytes, bytearray, memoryview)):
+        raise TypeError(f"body is of type {type(body).__name__}; give the bytes as they came")
+    return bytes(body)
 
 
 def _mac(key: bytes, signed: bytes) -> str:

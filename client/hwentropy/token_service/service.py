@@ -23,6 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from hwentropy.sent import sent_text
+
 from .errors import InvalidToken
 from .keys import KEY_BYTES, check_of, digest_of, key_beside
 from .records import Issued, Kind, Reason, TokenRecord
@@ -166,10 +168,8 @@ class TokenService:
         which no stranger can send in place of text: the caller forgot to decode them.
         """
         _no_single_string(scopes)
-        given: object = token
-        if isinstance(given, (bytes, bytearray, memoryview)):
-            raise TypeError("token is bytes; give it as a string: token.decode()")
-        if not isinstance(given, str) or len(given) > MAX_TOKEN_CHARACTERS:
+        given = sent_text(token, "token")
+        if given is None or len(given) > MAX_TOKEN_CHARACTERS:
             raise InvalidToken(Reason.UNKNOWN)
         digest = digest_of(self._key, given)
         found = self._storage.find(digest)
@@ -187,8 +187,11 @@ class TokenService:
         return record
 
     def get(self, token_id: str) -> TokenRecord:
-        """The record with this id, good or not.  Raises InvalidToken if there is none."""
-        record = self._storage.get(token_id)
+        """The record with this id, good or not.  Raises InvalidToken if there is none.
+
+        Whatever is no string is no id, here and below; `bytes` are a TypeError.
+        """
+        record = self._storage.get(_as_id(token_id))
         if record is None:
             raise InvalidToken(Reason.UNKNOWN)
         return record
@@ -198,7 +201,7 @@ class TokenService:
 
         Revoking twice is no error.  Raises InvalidToken for an id that is not there.
         """
-        if not self._storage.revoke(token_id, self._clock()):
+        if not self._storage.revoke(_as_id(token_id), self._clock()):
             raise InvalidToken(Reason.UNKNOWN)
 
     def revoke_all(self, owner: str, *, kind: Kind | None = None) -> int:
@@ -213,7 +216,7 @@ class TokenService:
         """
         if not (math.isfinite(after) and after >= 0):
             raise ValueError(f"after is {after}; give 0 or more seconds")
-        if not self._storage.shorten(token_id, self._clock() + after):
+        if not self._storage.shorten(_as_id(token_id), self._clock() + after):
             raise InvalidToken(Reason.UNKNOWN)
 
     def list(
@@ -262,6 +265,13 @@ class TokenService:
         )
         self._storage.insert(digest_of(self._key, token), record)
         return Issued(token, record)
+
+
+def _as_id(given: object) -> str:
+    token_id = sent_text(given, "token_id")
+    if token_id is None:
+        raise InvalidToken(Reason.UNKNOWN)
+    return token_id
 
 
 def _check_owner(owner: object) -> None:
