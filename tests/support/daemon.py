@@ -11,6 +11,7 @@ daemon lives on.
 """
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -199,10 +201,20 @@ class Daemon:
         """Wait for the supervisor's end; returns its exit code."""
         return self.process.wait(PATIENCE)
 
-    def kill(self) -> None:
-        """SIGKILL to the supervisor, and wait for its end."""
-        self.process.kill()
-        self.process.wait(PATIENCE)
+    def kill(self) -> list[int]:
+        """SIGKILL to the supervisor; waits for its workers, which see it, and returns them."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        pids = [int(pid) for pid in children.split()]
+        with ExitStack() as stack:
+            workers = [os.pidfd_open(pid) for pid in pids]
+            for worker in workers:
+                stack.callback(os.close, worker)
+            self.process.kill()
+            self.process.wait(PATIENCE)
+            for worker in workers:
+                # Readable once the process has ended: pidfd_open(2).
+                assert select.select([worker], [], [], PATIENCE)[0], "a worker goes on alone"
+        return pids
 
     def connect(self, path: Path | None = None) -> socket.socket:
         """A connection to the native socket, or to another of its sockets."""
