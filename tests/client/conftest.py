@@ -1,19 +1,19 @@
 """What the client tests share: a scripted daemon, a real one, both clients behind one face."""
 
 import asyncio
-import os
-import subprocess
-import sys
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hwentropy import AsyncClient, Client, HwentropyError, Info
+from hwentropy import AsyncClient, Client, Info, lease, leased, reservoir
+from hwentropy.generator import Generator
+from hwentropy.reservoir import PythonReservoir, make_reservoir
+from support.daemon import Daemon
+from support.fake_leases import Leases
 from support.fake_server import FakeDaemon
+from support.node import Leasing, Node
 
 
 class Awaited:
@@ -67,8 +67,6 @@ def make_client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Call
             client.runner.close()
 
 
-ROOT = Path(__file__).parents[2]
-
 #: No device of this machine: what the daemon does with them is its own tests' matter.
 CONFIG = """
 [sources.os]
@@ -79,55 +77,52 @@ tcti = "device:/nowhere/tpm"
 """
 
 
-class RealDaemon:
-    """A hwentropyd process of our own, serving in a directory of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        """Start it and wait until it answers."""
-        config = self.directory / "test.toml"
-        config.write_text(CONFIG)
-        log = self.directory / "log"
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(str(ROOT / p) for p in ("core", "sources", "daemon"))
-        }
-        with log.open("ab") as stream:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "hwentropyd", "--config", str(config)),
-                    *("--runtime-dir", str(self.directory)),
-                ],
-                stdout=stream,
-                stderr=stream,
-                stdin=subprocess.DEVNULL,
-                env=environment,
-            )
-        deadline = time.monotonic() + 30
-        while True:
-            assert self.process.poll() is None, log.read_text()
-            try:
-                with Client(self.directory / "entropy.sock", timeout=5) as client:
-                    client.read(1)
-                    return
-            except HwentropyError:
-                assert time.monotonic() < deadline, log.read_text()
-
-    def stop(self) -> None:
-        """Stop it and wait for its end."""
-        assert self.process is not None
-        self.process.terminate()
-        self.process.wait(30)
-
-
 @pytest.fixture(scope="session")
-def real_daemon() -> Iterator[RealDaemon]:
+def real_daemon() -> Iterator[Daemon]:
     """One hwentropyd for all tests that need the real thing."""
-    # Not tmp_path: its name may be too long for a socket's path.
-    with tempfile.TemporaryDirectory(prefix="hwentropy-test-") as name:
-        daemon = RealDaemon(Path(name))
-        daemon.start()
+    with Daemon(CONFIG) as daemon:
         yield daemon
-        daemon.stop()
+
+
+@pytest.fixture
+def leases(daemon: FakeDaemon) -> Iterator[Leases]:
+    """What the fake daemon answers to a LEASE; its READs are honest."""
+    handler = Leases()
+    daemon.handler = handler
+    yield handler
+    handler.close()
+
+
+@pytest.fixture(params=[make_reservoir, PythonReservoir], ids=["c", "python"])
+def generator(
+    request: pytest.FixtureRequest, daemon: FakeDaemon, leases: Leases
+) -> Iterator[Generator]:
+    """One generator on the fake daemon."""
+    made = Generator(request.param)
+    made.configure(path=daemon.path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The boot clock, in nanoseconds, for generators with the Python reservoir."""
+    now = [1000 * 10**9]
+    for module in (reservoir, leased, lease):
+        monkeypatch.setattr(module, "boottime", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def leasing(daemon: FakeDaemon) -> Leasing:
+    """The fake daemon's handler, one that gives leases to Node."""
+    handler = Leasing()
+    daemon.handler = handler
+    return handler
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A Node process that draws from the fake daemon."""
+    with Node(tmp_path / "entropy.sock") as process:
+        yield process

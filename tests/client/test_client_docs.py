@@ -5,12 +5,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import hwentropy
 from hwentropy.command.cli import cli
+from support.daemon import Daemon
 
 pytestmark = pytest.mark.process
 
@@ -26,7 +26,7 @@ SHELL = [
 ]
 
 
-def environment(real_daemon: Any, tmp_path: Path) -> dict[str, str]:
+def environment(real_daemon: Daemon, tmp_path: Path) -> dict[str, str]:
     """What an example needs: the daemon, the packages, and a `hwentropy` on PATH."""
     script = tmp_path / "bin" / "hwentropy"
     script.parent.mkdir()
@@ -40,7 +40,7 @@ def environment(real_daemon: Any, tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("example", PYTHON)
-def test_python_examples_run(example: str, real_daemon: Any, tmp_path: Path) -> None:
+def test_python_examples_run(example: str, real_daemon: Daemon, tmp_path: Path) -> None:
     """Each block runs by itself, with warnings as errors and nothing on standard error."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", example],
@@ -55,7 +55,7 @@ def test_python_examples_run(example: str, real_daemon: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("example", SHELL)
-def test_shell_examples_run(example: str, real_daemon: Any, tmp_path: Path) -> None:
+def test_shell_examples_run(example: str, real_daemon: Daemon, tmp_path: Path) -> None:
     """Each command ends with 0 and says something, or leaves a file."""
     done = subprocess.run(
         ["bash", "-o", "pipefail", "-c", example],

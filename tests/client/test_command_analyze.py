@@ -13,13 +13,13 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from hwentropy.analysis.plot import autocorrelation
 from hwentropy.command.cli import run
+from support.daemon import Daemon
 from support.fake_server import FakeDaemon
 from support.terminal import in_terminal
 
@@ -380,7 +380,7 @@ def test_a_slow_one_shows_that_it_works() -> None:
 
 
 def test_the_examples_of_real_bytes(
-    real_daemon: Any, capfd: pytest.CaptureFixture[str]
+    real_daemon: Daemon, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A million bytes of the real daemon do not fail (a false alarm: one in 200,000 runs)."""
     assert run(["--runtime-dir", str(real_daemon.directory), "analyze", "--live", "1MB"]) == 0

@@ -19,6 +19,7 @@ from hwentropy import generator
 from hwentropy.apikeys import parse_api_key
 from hwentropy.command.cli import run
 from hwentropy.passphrases import word_list
+from support.daemon import Daemon
 from support.terminal import in_terminal
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +39,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def call(real_daemon: Any, capfd: pytest.CaptureFixture[str]) -> Iterator[Call]:
+def call(real_daemon: Daemon, capfd: pytest.CaptureFixture[str]) -> Iterator[Call]:
     """Run a command in this process: exit code, output, errors."""
 
     def made(*arguments: str) -> tuple[int, str, str]:
@@ -50,7 +51,7 @@ def call(real_daemon: Any, capfd: pytest.CaptureFixture[str]) -> Iterator[Call]:
     generator.configure()
 
 
-def environment(real_daemon: Any) -> dict[str, str]:
+def environment(real_daemon: Daemon) -> dict[str, str]:
     """Processes of their own find the packages in the tree, and the daemon."""
     return os.environ | {
         "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
@@ -131,7 +132,7 @@ def test_choose_takes_from_all_items(call: Call) -> None:
     assert call("choose")[0] == 2
 
 
-def test_choose_gives_an_item_back_byte_for_byte(real_daemon: Any) -> None:
+def test_choose_gives_an_item_back_byte_for_byte(real_daemon: Daemon) -> None:
     """An argument that is not UTF-8 comes out as it went in."""
     done = subprocess.run(
         [sys.executable, "-m", "hwentropy", "choose", b"caf\xe9"],
@@ -144,7 +145,7 @@ def test_choose_gives_an_item_back_byte_for_byte(real_daemon: Any) -> None:
 
 
 def shuffled(
-    real_daemon: Any, data: bytes, *options: str
+    real_daemon: Daemon, data: bytes, *options: str
 ) -> "subprocess.CompletedProcess[bytes]":
     """`hwentropy shuffle` with this on standard input."""
     return subprocess.run(
@@ -157,7 +158,7 @@ def shuffled(
     )
 
 
-def test_shuffle_keeps_every_line(real_daemon: Any) -> None:
+def test_shuffle_keeps_every_line(real_daemon: Daemon) -> None:
     """Any bytes, with or without a newline at the end; another order nearly always."""
     lines = [b"%d \xff\r" % number for number in range(1000)] + [b"", b""]
     done = shuffled(real_daemon, b"\n".join(lines) + b"\nlast")
@@ -170,7 +171,7 @@ def test_shuffle_keeps_every_line(real_daemon: Any) -> None:
     assert shuffled(real_daemon, b"").stdout == b""
 
 
-def test_shuffle_count_takes_some(real_daemon: Any) -> None:
+def test_shuffle_count_takes_some(real_daemon: Daemon) -> None:
     """K different lines, all when there are fewer; JSON takes text only."""
     data = b"".join(b"%d\n" % number for number in range(20))
     some = shuffled(real_daemon, data, "--count", "5").stdout.split()
@@ -234,7 +235,7 @@ def test_salt_is_long_enough(call: Call) -> None:
     assert "too short" in err
 
 
-def test_a_terminal_is_told_the_entropy_a_pipe_is_not(real_daemon: Any, call: Call) -> None:
+def test_a_terminal_is_told_the_entropy_a_pipe_is_not(real_daemon: Daemon, call: Call) -> None:
     """On the terminal it follows on standard error; elsewhere there is the password only."""
     command = [sys.executable, "-m", "hwentropy", "password"]
     code, shown = in_terminal(command, **environment(real_daemon))
@@ -257,7 +258,7 @@ def test_without_a_daemon_there_is_no_value(
         generator.configure()
 
 
-def test_a_reader_that_has_enough_ends_it(real_daemon: Any) -> None:
+def test_a_reader_that_has_enough_ends_it(real_daemon: Daemon) -> None:
     """`| head -1` of a million: SIGPIPE, without a word."""
     with subprocess.Popen(
         [sys.executable, "-m", "hwentropy", "token", "--count", "1000000"],

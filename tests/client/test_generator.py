@@ -19,12 +19,10 @@ from hwentropy import (
     ProtocolError,
     Timeout,
     leased,
-    reservoir,
 )
-from hwentropy import lease as lease_module
 from hwentropy.generator import Generator
 from hwentropy.leased import BLOCK_BYTES, PIECE_BYTES, SMALL_BYTES
-from hwentropy.reservoir import PythonReservoir, make_reservoir
+from hwentropy.reservoir import PythonReservoir
 from hwentropy_core.page import ServiceState
 from hwentropy_core.wire import Op, ReplyFlag, Request, Status, encode_reply
 from support.drbg_reference import ReferenceDrbg
@@ -34,35 +32,6 @@ from support.fake_server import FakeDaemon, Hangup, honest
 #: Seconds that an answer may take on a busy machine.
 PATIENCE = 30.0
 SECOND = 10**9
-
-
-@pytest.fixture
-def leases(daemon: FakeDaemon) -> Iterator[Leases]:
-    """What the fake daemon answers to a LEASE."""
-    handler = Leases()
-    daemon.handler = handler
-    yield handler
-    handler.close()
-
-
-@pytest.fixture(params=[make_reservoir, PythonReservoir], ids=["c", "python"])
-def generator(
-    request: pytest.FixtureRequest, daemon: FakeDaemon, leases: Leases
-) -> Iterator[Generator]:
-    """One generator on the fake daemon."""
-    made = Generator(request.param)
-    made.configure(path=daemon.path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The boot clock, in nanoseconds, for generators with the Python reservoir."""
-    now = [1000 * SECOND]
-    for module in (reservoir, leased, lease_module):
-        monkeypatch.setattr(module, "boottime", lambda: now[0])
-    return now
 
 
 @pytest.fixture

@@ -3,21 +3,19 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hwentropy import generator as module
-from hwentropy import lease as lease_module
-from hwentropy import leased, reservoir
 from hwentropy.command.analyze import PIECE
 from hwentropy.command.cli import run
 from hwentropy.errors import DEGRADED
 from hwentropy.generator import Generator
 from hwentropy.leased import LOOK_NANOSECONDS, SMALL_BYTES
-from hwentropy.reservoir import PythonReservoir, make_reservoir
+from hwentropy.reservoir import PythonReservoir
 from hwentropy_core.page import ServiceState
 from hwentropy_core.wire import ReplyFlag, Request
 from support.fake_leases import Leases
@@ -28,33 +26,10 @@ WARNING = "served while degraded: too few healthy sources"
 
 
 @pytest.fixture
-def leases(daemon: FakeDaemon) -> Iterator[Leases]:
-    """What the fake daemon answers to a LEASE."""
-    handler = Leases()
-    handler.page.state = ServiceState.OK
-    daemon.handler = handler
-    yield handler
-    handler.close()
-
-
-@pytest.fixture(params=[make_reservoir, PythonReservoir], ids=["c", "python"])
-def generator(
-    request: pytest.FixtureRequest, daemon: FakeDaemon, leases: Leases
-) -> Iterator[Generator]:
-    """One generator on the fake daemon."""
-    made = Generator(request.param)
-    made.configure(path=daemon.path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The boot clock, in nanoseconds, for generators with the Python reservoir."""
-    now = [1000 * 10**9]
-    for one in (reservoir, leased, lease_module):
-        monkeypatch.setattr(one, "boottime", lambda: now[0])
-    return now
+def leases(leases: Leases) -> Leases:
+    """Those of a daemon that is well, to begin with."""
+    leases.page.state = ServiceState.OK
+    return leases
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,15 +59,6 @@ def check(drawn):
     assert len(set(pieces)) == len(pieces)
     assert bytes(8) not in pieces
 """
-
-
-@pytest.fixture
-def leases(daemon: FakeDaemon) -> Iterator[Leases]:
-    """What the fake daemon answers to a LEASE."""
-    handler = Leases()
-    daemon.handler = handler
-    yield handler
-    handler.close()
 
 
 CHILDREN = """

@@ -34,15 +34,6 @@ PATIENCE = 30.0
 
 
 @pytest.fixture
-def leases(daemon: FakeDaemon) -> Iterator[Leases]:
-    """What the fake daemon answers to a LEASE; its READs are honest."""
-    handler = Leases()
-    daemon.handler = handler
-    yield handler
-    handler.close()
-
-
-@pytest.fixture
 def generator(daemon: FakeDaemon, leases: Leases) -> Iterator[Generator]:
     """One generator on the fake daemon."""
     made = Generator()

@@ -7,7 +7,7 @@ import asyncio
 import importlib.util
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from hwentropy import Client
 from hwentropy.generator import Generator
 from hwentropy.lease import LeaseConnection
 from hwentropy.leased import BLOCK_BYTES, SMALL_BYTES, LeasedDrbg
-from hwentropy.reservoir import PythonReservoir, make_reservoir
+from hwentropy.reservoir import PythonReservoir
 from hwentropy_core.drbg import Drbg, Keystream
 from support.fake_leases import Leases
 from support.fake_server import FakeDaemon
@@ -35,26 +35,6 @@ PLACES: dict[str, tuple[type, str]] = {
     "python take": (PythonReservoir, "_reserve"),
     "python arm": (PythonReservoir, "arm"),
 }
-
-
-@pytest.fixture
-def leases(daemon: FakeDaemon) -> Iterator[Leases]:
-    """What the fake daemon answers to a LEASE."""
-    handler = Leases()
-    daemon.handler = handler
-    yield handler
-    handler.close()
-
-
-@pytest.fixture(params=[make_reservoir, PythonReservoir], ids=["c", "python"])
-def generator(
-    request: pytest.FixtureRequest, daemon: FakeDaemon, leases: Leases
-) -> Iterator[Generator]:
-    """One generator on the fake daemon."""
-    made = Generator(request.param)
-    made.configure(path=daemon.path)
-    yield made
-    made.close()
 
 
 def interrupt(

@@ -38,15 +38,6 @@ PATIENCE = 30.0
 
 
 @pytest.fixture
-def leases(daemon: FakeDaemon) -> Iterator[Leases]:
-    """What the fake daemon answers to a LEASE."""
-    handler = Leases()
-    daemon.handler = handler
-    yield handler
-    handler.close()
-
-
-@pytest.fixture
 def connection(daemon: FakeDaemon, leases: Leases) -> Iterator[LeaseConnection]:
     """A connection without a time limit."""
     with closing(LeaseConnection(str(daemon.path), None, None)) as made:

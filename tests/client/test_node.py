@@ -10,7 +10,6 @@ import pytest
 
 from hwentropy_core.limits import MAX_READ
 from support.daemon import Daemon, only
-from support.fake_server import FakeDaemon
 from support.node import (
     NODE,
     OUTWAIT,
@@ -25,21 +24,6 @@ from support.node import (
 )
 
 pytestmark = [pytest.mark.process, needs_node]
-
-
-@pytest.fixture
-def leasing(daemon: FakeDaemon) -> Leasing:
-    """The fake daemon's handler, one that gives leases."""
-    handler = Leasing()
-    daemon.handler = handler
-    return handler
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    """A Node process that draws from the fake daemon."""
-    with Node(tmp_path / "entropy.sock") as process:
-        yield process
 
 
 def test_the_packages_own_tests() -> None:

@@ -1,8 +1,5 @@
 """The Node.js client on a daemon that turns degraded: who asks is told."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from hwentropy_core.limits import MAX_READ
@@ -17,21 +14,6 @@ PAUSE = f"""
     const start = performance.now();
     while (performance.now() - start <= {MAX_AGE + 1});
 """
-
-
-@pytest.fixture
-def leasing(daemon: FakeDaemon) -> Leasing:
-    """The fake daemon's handler, one that gives leases."""
-    handler = Leasing()
-    daemon.handler = handler
-    return handler
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    """A Node process that draws from the fake daemon."""
-    with Node(tmp_path / "entropy.sock") as process:
-        yield process
 
 
 def degraded(node: Node) -> object:

@@ -5,7 +5,6 @@ is one, and where the mode makes no difference also `lease`.
 """
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +45,6 @@ BAD_READS: dict[str, Make] = {
     "payload": lambda r: HEADER.pack(Status.OVER_QUOTA, 0, r.tag, 4) + b"hoho",
     "garbage": lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n",
 }
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    """A Node process that draws from the fake daemon."""
-    with Node(tmp_path / "entropy.sock") as process:
-        yield process
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,8 +1,5 @@
 """The Node.js client on a lease, against a daemon that a test moves and breaks."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from hwentropy_core.drbg import Drbg
@@ -28,21 +25,6 @@ BAD_LEASES: dict[str, Make] = {
     "empty": lambda r: encode_reply(Status.OK, r.tag, 0),
     "flags": lambda r: encode_reply(Status.OK, r.tag, 56, 0x40) + bytes(56),
 }
-
-
-@pytest.fixture
-def leasing(daemon: FakeDaemon) -> Leasing:
-    """The fake daemon's handler, one that gives leases."""
-    handler = Leasing()
-    daemon.handler = handler
-    return handler
-
-
-@pytest.fixture
-def node(tmp_path: Path) -> Iterator[Node]:
-    """A Node process that draws from the fake daemon."""
-    with Node(tmp_path / "entropy.sock") as process:
-        yield process
 
 
 def test_a_lease_gives_what_its_seed_says(leasing: Leasing, node: Node) -> None:

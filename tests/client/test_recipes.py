@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import hwentropy
 from hwentropy import examples
 from hwentropy_core.wire import Op, Refusal, Request, Status, encode_reply
+from support.daemon import Daemon
 from support.fake_server import FakeDaemon, Peer
 
 pytestmark = pytest.mark.process
@@ -43,7 +43,7 @@ def run(
 
 
 @pytest.mark.parametrize("example", PYTHON)
-def test_every_recipe_runs(example: str, real_daemon: Any, tmp_path: Path) -> None:
+def test_every_recipe_runs(example: str, real_daemon: Daemon, tmp_path: Path) -> None:
     """Each block runs by itself, with nothing on standard error."""
     done = run(["-c", example], real_daemon.directory, tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
@@ -56,7 +56,7 @@ def test_every_name_has_a_recipe_or_a_row() -> None:
         assert re.search(rf"\b{name}\b", RECIPES + client), name
 
 
-def test_the_examples_walk_through_everything(real_daemon: Any, tmp_path: Path) -> None:
+def test_the_examples_walk_through_everything(real_daemon: Daemon, tmp_path: Path) -> None:
     """All sections are printed, each with something below it, and no two runs agree."""
     first, second = (
         run(["-m", "hwentropy.examples"], real_daemon.directory, tmp_path) for _ in range(2)
@@ -72,7 +72,7 @@ def test_the_examples_walk_through_everything(real_daemon: Any, tmp_path: Path) 
 
 
 def test_a_reader_that_has_seen_enough_ends_the_examples(
-    real_daemon: Any, tmp_path: Path
+    real_daemon: Daemon, tmp_path: Path
 ) -> None:
     """As with `| head`: by SIGPIPE, and without a word."""
     reader, writer = os.pipe()

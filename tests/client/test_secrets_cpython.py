@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from support.daemon import Daemon
+
 ROOT = Path(__file__).parents[2]
 
 MISSING = [
@@ -54,7 +56,7 @@ print(json.dumps({"run": result.testsRun, "skipped": len(result.skipped), "faile
 """
 
 
-def run(real_daemon: Any, mode: str, first: str = "pass") -> tuple[dict[str, Any], str]:
+def run(real_daemon: Daemon, mode: str, first: str = "pass") -> tuple[dict[str, Any], str]:
     """Their tests on our modules after the statement `first`; what came of it, and the log."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, mode, first],
@@ -74,7 +76,7 @@ def run(real_daemon: Any, mode: str, first: str = "pass") -> tuple[dict[str, Any
 
 
 @pytest.mark.parametrize("mode", ["lease", "direct"])
-def test_cpythons_own_tests_pass(mode: str, real_daemon: Any) -> None:
+def test_cpythons_own_tests_pass(mode: str, real_daemon: Daemon) -> None:
     """All of test_secrets and of SystemRandom_TestBasicOps, none skipped."""
     outcome, log = run(real_daemon, mode)
     assert (outcome["failed"], outcome["skipped"]) == ([], 0), log
@@ -82,7 +84,7 @@ def test_cpythons_own_tests_pass(mode: str, real_daemon: Any) -> None:
     assert outcome["run"] >= 39
 
 
-def test_cpythons_own_tests_would_notice(real_daemon: Any) -> None:
+def test_cpythons_own_tests_would_notice(real_daemon: Daemon) -> None:
     """With a bound that can be reached and a token too short, the same run fails."""
     broken = "ours.randbelow = lambda n: n; ours.token_bytes = lambda n=None: b'x'"
     outcome, _ = run(real_daemon, "lease", broken)

@@ -6,11 +6,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hwentropy import secrets
+from support.daemon import Daemon
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "secrets-or-random.md").read_text()
@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_blocks_run(block: str, real_daemon: Any, tmp_path: Path) -> None:
+def test_blocks_run(block: str, real_daemon: Daemon, tmp_path: Path) -> None:
     """Each block runs by itself, its assertions hold, and nothing is on standard error."""
     if "hwentropy.numpy" in block:
         pytest.importorskip("numpy", reason="NumPy is not installed (the extra `numpy`)")

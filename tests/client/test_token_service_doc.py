@@ -6,11 +6,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hwentropy.token_service import Reason, TokenService
+from support.daemon import Daemon
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "token-service.md").read_text()
@@ -18,7 +18,7 @@ EXAMPLES = re.findall(r"^```python\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_the_examples_run(example: str, real_daemon: Any, tmp_path: Path) -> None:
+def test_the_examples_run(example: str, real_daemon: Daemon, tmp_path: Path) -> None:
     """Against the real daemon, with warnings as errors and no word on standard error."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", example],
@@ -49,7 +49,7 @@ def test_every_call_and_reason_is_named() -> None:
     assert all(f"`{reason}`" in TEXT for reason in Reason)
 
 
-def test_a_real_api_key_is_issued_and_checked(real_daemon: Any, tmp_path: Path) -> None:
+def test_a_real_api_key_is_issued_and_checked(real_daemon: Daemon, tmp_path: Path) -> None:
     """With nothing injected: the key has the format of hwentropy.apikeys and is accepted."""
     script = (
         "import hwentropy\n"

@@ -7,19 +7,19 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from hwentropy import AsyncClient, Client, Control, ControlError
 from hwentropy.command.cli import run
 from hwentropy_core.limits import MAX_READ
+from support.daemon import Daemon
 
 pytestmark = pytest.mark.process
 
 
 @pytest.fixture
-def client(real_daemon: Any) -> Iterator[Client]:
+def client(real_daemon: Daemon) -> Iterator[Client]:
     """A client with a generous timeout."""
     with Client(real_daemon.directory / "entropy.sock", timeout=30) as made:
         yield made
@@ -35,7 +35,7 @@ def test_reads_of_every_size(size: int, client: Client) -> None:
     assert not client.degraded
 
 
-def test_no_byte_string_comes_twice(real_daemon: Any, client: Client) -> None:
+def test_no_byte_string_comes_twice(real_daemon: Daemon, client: Client) -> None:
     """Threads, tasks and connections together: 3,000 draws of 16 bytes, all different."""
     path = real_daemon.directory / "entropy.sock"
     got: list[bytes] = []
@@ -57,7 +57,7 @@ def test_no_byte_string_comes_twice(real_daemon: Any, client: Client) -> None:
     assert len(set(got)) == 3000
 
 
-def test_info_agrees_with_the_control_interface(real_daemon: Any, client: Client) -> None:
+def test_info_agrees_with_the_control_interface(real_daemon: Daemon, client: Client) -> None:
     """State, version and limits; the generation moves with a reseed."""
     with Control(real_daemon.directory / "control.sock", timeout=30) as control:
         info, status = client.info(), control.status()
@@ -76,7 +76,7 @@ def test_prediction_resistance_is_served(client: Client) -> None:
     assert len(client.read(32, block=False)) == 32
 
 
-def test_errors_of_the_control_interface(real_daemon: Any) -> None:
+def test_errors_of_the_control_interface(real_daemon: Daemon) -> None:
     """Unknown and absent sources are the interface's own errors, on a living connection."""
     with Control(real_daemon.directory / "control.sock", timeout=30) as control:
         with pytest.raises(ControlError) as unknown:
@@ -88,7 +88,7 @@ def test_errors_of_the_control_interface(real_daemon: Any) -> None:
         assert control.test_source("os").passed
 
 
-def test_the_command_shows_it(real_daemon: Any, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_command_shows_it(real_daemon: Daemon, capfd: pytest.CaptureFixture[str]) -> None:
     """The keys the issue asks for, and exit codes for a healthy daemon."""
     directory = ["--runtime-dir", str(real_daemon.directory)]
     assert run([*directory, "sources", "--json"]) == 0
@@ -117,11 +117,14 @@ def test_the_command_shows_it(real_daemon: Any, capfd: pytest.CaptureFixture[str
     assert run([*directory, "test", "nonsense"]) == 2
 
 
-def test_a_restart_and_a_killed_worker_go_unnoticed(real_daemon: Any, client: Client) -> None:
+def test_a_restart_and_a_killed_worker_go_unnoticed(
+    real_daemon: Daemon, client: Client
+) -> None:
     """Between two calls the daemon may restart, or its workers be killed."""
     client.read(32)
     real_daemon.stop()
     real_daemon.start()
+    real_daemon.wait_until_settled()
     assert len(client.read(32)) == 32
     with Control(real_daemon.directory / "control.sock", timeout=30) as control:
         before = {worker.pid for worker in control.status().workers}
