@@ -41,6 +41,9 @@ __all__ = ["BitGenerator", "default_rng"]
 
 Size = SupportsIndex | Sequence[SupportsIndex]
 
+#: Numbers that are thrown away together: 128 KiB.
+_CHUNK: Final = 16 * 1024
+
 _NOT_BUILT: Final = (
     "hwentropy's C extension for NumPy (hwentropy._bitgen) is not there: reinstall hwentropy"
     " where a C compiler and Python's headers are"
@@ -50,18 +53,21 @@ _NOT_BUILT: Final = (
 class BitGenerator(np.random.BitGenerator):
     """A bit generator of one-time keys, for `numpy.random.Generator` and `RandomState`.
 
-    No seed, no state to be read or set, not to be copied or pickled.  A draw raises
-    what `hwentropy.generator.random_bytes` raises, and works again when that does.
-    Raises ImportError where the C extension was not built, OSError before Linux 4.14.
+    No state to be read or set, not to be copied or pickled.  A draw raises what
+    `hwentropy.generator.random_bytes` raises, and works again when that does.
+    `seed` is for who makes one bit generator from another's `SeedlessSeedSequence`, as
+    SciPy does.  Raises TypeError for any other seed, ImportError where the C extension
+    was not built, OSError before Linux 4.14.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seed: object = None) -> None:
+        if not (seed is None or isinstance(seed, SeedlessSeedSequence)):
+            raise TypeError("a bit generator of one-time keys takes no seed")
         try:
             from ._bitgen import KeyedLock  # noqa: PLC0415  (it may not be there)
         except ImportError as error:
             raise ImportError(_NOT_BUILT) from error
-        # NumPy's own way to say that there is no seed; its stub knows seeds only.
-        seedless: Any = SeedlessSeedSequence()
+        seedless: Any = SeedlessSeedSequence()  # which NumPy's stub forgets
         super().__init__(seedless)
         self._keyed_lock = KeyedLock(take, random_bytes)
         self._keyed_lock.attach(self.capsule)
@@ -87,14 +93,25 @@ class BitGenerator(np.random.BitGenerator):
 
         With `output=False` they are drawn and thrown away.
         """
-        # The base class takes its own lock, within ours.
-        with self._keyed_lock:
-            return super().random_raw(size, output)
+        # Not by the base class, whose own lock a forked child may find held for ever.
+        if not output:
+            self._benchmark(1 if size is None else np.broadcast_to(0, size).size)
+            return None
+        words = np.random.Generator(self).integers(0, 1 << 64, size, np.uint64)
+        return int(words) if size is None else words
 
     def _benchmark(self, cnt: int, method: str = "uint64") -> None:
-        """NumPy's: draw so often and throw it away."""
+        """NumPy's: draw so many and throw them away; "uint64" or "double"."""
+        if method not in {"uint64", "double"}:
+            raise ValueError(f"method is {method!r}: 'uint64' or 'double'")
+        rng = np.random.Generator(self)
         with self._keyed_lock:
-            super()._benchmark(cnt, method)
+            for start in range(0, cnt, _CHUNK):
+                count = min(cnt - start, _CHUNK)
+                if method == "double":
+                    rng.random(count)
+                else:
+                    rng.integers(0, 1 << 64, count, np.uint64)
 
     # pyright takes the base's Self for the base; mypy does not.
     def spawn(self, n_children: int) -> list[Self]:  # pyright: ignore[reportIncompatibleMethodOverride]
