@@ -48,7 +48,7 @@ class Case:
     sense: str = "at most"
 
 
-#: The targets; the last four rows have none and are there to be seen.
+#: The targets; the last rows have none and are there to be seen.
 CASES: Final[tuple[Case, ...]] = (
     Case("token_bytes(32)", "ours.token_bytes(32)", "std.token_bytes(32)", 0.9),
     Case("token_bytes(4096)", "ours.token_bytes(4096)", "std.token_bytes(4096)", 0.15),
@@ -74,6 +74,19 @@ CASES: Final[tuple[Case, ...]] = (
     Case("SystemRandom().random()", "our_random.random()", "std_random.random()"),
     Case("shuffle, 52 elements", "our_random.shuffle(cards)", "std_random.shuffle(cards)"),
     Case("UUID of version 4", "ours.token_uuid4()", "uuid.uuid4()"),
+    Case(
+        "NumPy BitGenerator: doubles, 10**6",
+        "rng.random(1000000)",
+        "pcg64.random(1000000)",
+        sense="at least",
+    ),
+    Case(
+        "NumPy BitGenerator: normals, 10**6",
+        "rng.normal(size=1000000)",
+        "pcg64.normal(size=1000000)",
+        sense="at least",
+    ),
+    Case("NumPy BitGenerator: normal()", "rng.normal()", "pcg64.normal()"),
 )
 
 SETUP: Final = """
@@ -91,6 +104,8 @@ import numpy
 import hwentropy.numpy as arrays
 pcg64 = numpy.random.Generator(numpy.random.PCG64())
 """
+#: Where its C extension was built.
+BIT_GENERATOR_SETUP: Final = "rng = arrays.default_rng()"
 
 
 def time_all(rounds: int, seconds: float) -> dict[str, dict[str, list[float]]]:
@@ -102,6 +117,10 @@ def time_all(rounds: int, seconds: float) -> dict[str, dict[str, list[float]]]:
         exec(NUMPY_SETUP, names)  # noqa: S102 - the same
     else:
         cases = tuple(case for case in CASES if "NumPy" not in case.name)
+    if "arrays" in names and importlib.util.find_spec("hwentropy._bitgen"):
+        exec(BIT_GENERATOR_SETUP, names)  # noqa: S102 - the same
+    else:
+        cases = tuple(case for case in cases if "BitGenerator" not in case.name)
     timers = {
         case.name: {
             "ours": _timer(case.ours, names, seconds),

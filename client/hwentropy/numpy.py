@@ -14,9 +14,9 @@ those of `numpy.random.Generator`; there is no seed and no way to repeat a run.
 Unbiased by construction: rejection favours no value, and among keys that are all
 different every order is equally likely.
 
-The functions of this module are faster for large arrays of doubles and need no C
-compiler.  What this does not protect against: an array cannot be erased by us, and
-computing on it leaves copies.
+The functions of this module are faster for large arrays; `default_rng` is faster for
+single numbers and needs the C extension.  What this does not protect against: an
+array cannot be erased by us, and computing on it leaves copies.
 """
 
 import builtins
