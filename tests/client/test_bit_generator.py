@@ -82,7 +82,8 @@ def test_draws_within_one_lock_go_on_in_one_keystream(keys: Keys) -> None:
     rng = np.random.Generator(bits)
     drawn = b""
     with bits.lock:
-        for count in (1, 30, 3, 100, 1, 255, 5, 300):
+        # Refills at 256, 1024, 2048 bytes, and so on: with 4 bytes left, and with none.
+        for count in (40, 100, 300, 1, 500):
             drawn += rng.integers(0, 2**32, 1, np.uint32).astype("<u4").tobytes()
             drawn += bits.random_raw(count).astype("<u8").tobytes()
     assert drawn == keystream(KEY, len(drawn))

@@ -7,6 +7,7 @@ import os
 import pickle
 import sys
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -22,6 +23,7 @@ pytest.importorskip(
 
 import hwentropy.bit_generator as module  # noqa: E402 - after it is known that it is there
 import hwentropy.numpy as ours  # noqa: E402
+from hwentropy._bitgen import KeyedLock  # noqa: E402
 from hwentropy.errors import DaemonUnavailable, FailedClosed  # noqa: E402
 from support.chacha_reference import block, keystream  # noqa: E402
 from support.one_time_keys import KEY, Keys, page_of  # noqa: E402
@@ -294,6 +296,25 @@ def test_a_generator_keeps_what_it_draws_from() -> None:
     others = [ours.BitGenerator() for _ in range(100)]
     assert len(set(rng.integers(0, 2**62, 1000).tolist())) == 1000
     assert not any(any(page_of(other)) for other in others)
+
+
+def test_nothing_is_kept_of_what_is_gone() -> None:
+    """With the lock go the functions that its keys came from."""
+
+    class Source:
+        def __call__(self, size: int) -> bytes:
+            return os.urandom(size)
+
+    source = Source()
+    lock = KeyedLock(source, source)
+    with lock:
+        pass
+    gone = weakref.ref(source)
+    del source
+    gc.collect()
+    assert gone()
+    del lock
+    assert gone() is None
 
 
 def test_without_the_extension_all_else_works(monkeypatch: pytest.MonkeyPatch) -> None:
