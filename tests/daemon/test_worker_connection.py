@@ -69,6 +69,7 @@ class Crowd:
     """No thread is free: a connection does not linger."""
 
     idle: int = 0
+    alone: bool = False
     bulk: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -161,11 +162,12 @@ class Bench:
         self.close()
 
 
-@pytest.fixture(params=[0, 1], ids=["crowded", "lingering"])
+@pytest.fixture(params=["crowded", "lingering", "alone"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
-    """A connection of a worker that was seeded, with and without free threads."""
+    """A connection of a worker that was seeded, with and without free and busy threads."""
     one = Bench().seeded()
-    one.crowd.idle = request.param
+    one.crowd.idle = int(request.param != "crowded")
+    one.crowd.alone = request.param == "alone"
     yield one
     one.close()
 
@@ -532,10 +534,14 @@ def test_one_large_reply_is_made_at_a_time_and_small_ones_go_on(*, stream: bool)
         assert large.received_bytes() > 0
 
 
-def test_who_does_not_read_keeps_no_other_from_a_large_reply(mocker: MockerFixture) -> None:
+@pytest.mark.parametrize("alone", [False, True])
+def test_who_does_not_read_keeps_no_other_from_a_large_reply(
+    mocker: MockerFixture, *, alone: bool
+) -> None:
     """A thread that waits for room lets others make theirs meanwhile."""
     with Bench(stream=True).seeded() as bench:
         bench.crowd.idle = 1
+        bench.crowd.alone = alone
         waits: list[bool] = []
         push = Connection._push
 

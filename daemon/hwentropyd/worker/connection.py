@@ -84,6 +84,11 @@ class Crowd(Protocol):
     milliseconds.  One at a time makes as much, as the lock let no two make any at once.
     """
 
+    @property
+    def alone(self) -> bool:
+        """Whether no other connection keeps a thread busy."""
+        ...
+
 
 class Buffers:
     """A thread's buffers: requests come into one, replies go out of the other."""
@@ -337,10 +342,12 @@ class Connection:
             if total > SMALL_BYTES:
                 stream = self._generator.keystream()
             while self._replies:
+                # Then nobody waits for the lock, and one call sends it as it is taken.
+                alone = crowd.alone
                 with nullcontext() if stream is None else crowd.bulk:
                     size = self._fill(outbox, stream)
                     used = outbox[: max(size, len(used))]
-                    sent = self._push(outbox[:size], socket.MSG_DONTWAIT)
+                    sent = 0 if alone else self._push(outbox[:size], socket.MSG_DONTWAIT)
                 if sent < size and crowd.idle:
                     sent += self._push(outbox[sent:size])
                 self._advance(sent)

@@ -69,6 +69,11 @@ class Engine:
         self._empty = threading.Event()
         self._draining = False
 
+    @property
+    def alone(self) -> bool:
+        """Whether all threads but the one that asks are free."""
+        return self.idle >= THREADS - 1
+
     def start(self) -> None:
         """Start the threads."""
         for number in range(THREADS):
