@@ -38,8 +38,8 @@ from hwentropy_core.wire import (
 )
 from hwentropyd.worker import generator as generator_module
 from hwentropyd.worker.connection import (
-    ALONE_BYTES,
     CHUNK_BYTES,
+    LONE_BYTES,
     Buffers,
     Connection,
     LeaseTerms,
@@ -54,8 +54,8 @@ LENGTHS = [
     SMALL_BYTES - 1,
     SMALL_BYTES,
     SMALL_BYTES + 1,
-    ALONE_BYTES,
-    ALONE_BYTES + 1,
+    LONE_BYTES,
+    LONE_BYTES + 1,
     4096,
     CHUNK_BYTES - HEADER.size,
     CHUNK_BYTES,

@@ -45,7 +45,7 @@ CHUNK_BYTES: Final = 128 * 1024
 
 #: Requests up to here are answered in the shortest way when they come alone.  Their
 #: bytes take no more than some ten microseconds, so nobody waits for them to be made.
-ALONE_BYTES: Final = 16 * 1024
+LONE_BYTES: Final = 16 * 1024
 
 #: Bytes of requests taken at a time: 512 requests.
 RECEIVE_BYTES: Final = 512 * HEADER.size
@@ -214,7 +214,7 @@ class Connection:
                     if (
                         op != _READ
                         or flags > _DONT_BLOCK
-                        or not 0 < length <= ALONE_BYTES
+                        or not 0 < length <= LONE_BYTES
                         or words[PageReader.STATE] != _OK_WORD
                     ):
                         break
