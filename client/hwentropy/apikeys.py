@@ -30,7 +30,7 @@ from typing import Final
 
 from .alphabet import Alphabet
 from .errors import CheckFailed
-from .sent import sent_text
+from .untrusted import sent_text
 
 __all__ = [
     "ApiKey",

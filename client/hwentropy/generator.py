@@ -36,8 +36,8 @@ from . import forks
 from .blocking.client import Client
 from .errors import DEGRADED, DaemonUnavailable, HwentropyError
 from .leased import PIECE_BYTES, SMALL_BYTES, LeasedDrbg
-from .lending import Lent
 from .reservoir import Reservoir, make_reservoir
+from .writable_bytes import Lent
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

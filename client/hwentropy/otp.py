@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 
 from .errors import CheckFailed
 from .generator import random_bytes
-from .sent import sent_text
+from .untrusted import sent_text
 
 __all__ = ["OneTimeCodes", "generate_otp_secret"]
 

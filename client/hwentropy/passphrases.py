@@ -17,7 +17,7 @@ from typing import Final
 
 from mnemonic import Mnemonic
 
-from .generated import Generated
+from .secret_value import Generated
 from .secrets import choice
 
 __all__ = ["MIN_WORDS", "generate_passphrase", "word_list"]

@@ -22,7 +22,7 @@ from itertools import combinations
 from typing import Final
 
 from .alphabet import Alphabet
-from .generated import Generated
+from .secret_value import Generated
 
 __all__ = [
     "AMBIGUOUS",

@@ -15,7 +15,7 @@ import math
 from itertools import pairwise
 from typing import Final
 
-from .generated import Generated
+from .secret_value import Generated
 from .secrets import randbelow
 
 __all__ = ["MIN_DIGITS", "TRIVIAL", "generate_pin", "is_trivial_pin"]

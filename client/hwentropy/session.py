@@ -16,7 +16,7 @@ from typing import Final, Self
 
 from .errors import CheckFailed, Expired
 from .generator import random_bytes
-from .sent import sent_text
+from .untrusted import sent_text
 
 __all__ = ["Session"]
 

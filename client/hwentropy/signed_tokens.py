@@ -22,7 +22,7 @@ from itsdangerous.encoding import base64_decode, base64_encode
 
 from .errors import CheckFailed, Expired
 from .generator import random_bytes
-from .sent import sent_text
+from .untrusted import sent_text
 
 __all__ = ["SignedTokens", "generate_signing_key"]
 

@@ -22,7 +22,7 @@ from typing import Final
 
 from .errors import CheckFailed, Expired
 from .generator import random_bytes
-from .sent import sent_text
+from .untrusted import sent_text
 
 __all__ = ["Webhook", "generate_webhook_secret"]
 

@@ -1,6 +1,6 @@
 """The daemon: one supervisor that owns the sources, and workers that serve.
 
-config     what the operator wrote             lane        one source's thread
+config     what the operator wrote             sampler        one source's thread
 pool       what the sources gave, credited     root        pool -> root DRBG -> generation
 service    when to reseed, degrade, fail       supervisor  ties it together, in one event loop
 workers    starts, feeds and replaces workers  worker/     the serving process

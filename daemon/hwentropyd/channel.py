@@ -38,7 +38,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection(Message):
+class Assign(Message):
     """Supervisor: serve this connection; its descriptor comes with the message."""
 
     kind = b"C"
@@ -100,7 +100,7 @@ class Ready(Message):
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Message):
+class Closed(Message):
     """Worker: a connection has ended."""
 
     kind = b"D"
@@ -139,7 +139,7 @@ class Pong(Message):
 
 _KINDS: Final[dict[bytes, type[Message]]] = {
     one.kind: one
-    for one in (Connection, Seed, Fresh, Wake, Ping, Stop, Ready, Done, WantFresh, Drawn, Pong)
+    for one in (Assign, Seed, Fresh, Wake, Ping, Stop, Ready, Closed, WantFresh, Drawn, Pong)
 }
 
 

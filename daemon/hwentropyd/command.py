@@ -17,12 +17,14 @@ from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir
 
-from . import hardening, logs
-from .config import DEFAULT_FILE, Config, ConfigError, ServerConfig, load
-from .control import Control
-from .greeting import greet
-from .listeners import AlreadyServedError, Listeners, SocketError
-from .notify import Notifier
+from . import hardening
+from .config.load import DEFAULT_FILE, ConfigError, load
+from .config.schema import Config, ServerConfig
+from .operating import logs
+from .operating.control import Control
+from .operating.greeting import greet
+from .operating.notify import Notifier
+from .serving.listeners import AlreadyServedError, Listeners, SocketError
 from .supervisor import Supervisor
 
 log = logging.getLogger(__name__)
@@ -48,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = load(options.config)
     except ConfigError as error:
         return _complain(error, EXIT_USAGE)
-    for doubt in config.doubts:
-        log.warning("%s", doubt)
+    for warning in config.warnings:
+        log.warning("%s", warning)
     if options.check_config:
         names = ", ".join(str(file) for file in config.files) or "built-in defaults"
         print(f"configuration fine: {names}")
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HwentropyError as error:
         return _complain(error, EXIT_USAGE)
     sys.stdout.flush()
-    # A lane's thread may be stuck in a device for ever; nothing is left to do.
+    # A sampler's thread may be stuck in a device for ever; nothing is left to do.
     os._exit(EXIT_STOPPED)
 
 

@@ -2,7 +2,7 @@
 
 Every connection is accepted here and handed on, so that load is balanced and limits
 have one home; the supervisor never reads from a data connection and never blocks: sources
-run in their lanes' threads and come in through `call_soon_threadsafe`.
+run in their samplers' threads and come in through `call_soon_threadsafe`.
 """
 
 import asyncio
@@ -20,17 +20,17 @@ from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_sources import registry
 
-from .acceptor import Acceptor
 from .channel import Fresh
-from .config import Config
-from .lane import Lane, TestResult
-from .listeners import Listeners
-from .notify import Notifier
-from .pool import Contribution, Pool
-from .root import Root
-from .service import Service, ServicePolicy
-from .wishes import Wishes
-from .workers import PING_SECONDS, Worker, WorkerPool
+from .config.schema import Config
+from .operating.notify import Notifier
+from .sampling.sampler import Sampler, TestResult
+from .seeding.availability import Availability, AvailabilityPolicy
+from .seeding.fresh_requests import FreshRequests
+from .seeding.pool import Contribution, Pool
+from .seeding.root import Root
+from .serving.acceptor import Acceptor
+from .serving.listeners import Listeners
+from .serving.workers import PING_SECONDS, WorkerHandle, WorkerPool
 
 log = logging.getLogger(__name__)
 
@@ -54,12 +54,12 @@ class Supervisor:
         self.config = config
         self.listeners = listeners
         self.root = Root()
-        self.service = Service(_service_policy(config))
+        self.availability = Availability(_availability_policy(config))
         self.seeded_at: float | None = None
         """When the last seed went in, seconds since the epoch."""
         self._notifier = notifier
         self._pool = Pool(config.pool.policy())
-        self._wishes = Wishes()
+        self._fresh_requests = FreshRequests()
         self._answers: dict[tuple[int, int], asyncio.Task[None]] = {}
         """Who answers a wish for fresh entropy, by worker and connection."""
         self._started = time.monotonic()
@@ -82,15 +82,15 @@ class Supervisor:
             for listener in listeners.sockets
             if listener.name != "control"
         ]
-        self.lanes = [
-            Lane(
+        self.samplers = [
+            Sampler(
                 setup.name,
                 registry.make_source(setup.kind, setup.config),
                 setup.config,
                 min_bits=config.pool.min_bits,
                 poll_seconds=config.pool.poll_seconds,
                 deliver=self._deliver,
-                changed=partial(self._lane_changed, setup.name),
+                changed=partial(self._sampler_changed, setup.name),
             )
             for setup in config.sources
         ]
@@ -99,8 +99,8 @@ class Supervisor:
         """Serve until SIGTERM or SIGINT; `on_settled` is called once the sources are known."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
-        for lane in self.lanes:
-            lane.start()
+        for sampler in self.samplers:
+            sampler.start()
         for acceptor in self._acceptors:
             acceptor.start()
         self.workers.start()
@@ -128,40 +128,42 @@ class Supervisor:
 
         Raises NotEnoughEntropyError after `prediction_resistance_seconds`.
         """
-        wish = self._wishes.add(time.monotonic(), self._loop.create_future())
+        wish = self._fresh_requests.add(time.monotonic(), self._loop.create_future())
         self._demand()
         try:
             async with asyncio.timeout(self.config.server.prediction_resistance_seconds):
                 return await wish.future
         except TimeoutError:
-            why = self.service.shortage(self._healthy_groups())
+            why = self.availability.shortage(self._healthy_groups())
             raise NotEnoughEntropyError(
                 f"{why or 'the healthy sources did not give a fresh seed in time'}; "
                 "see `hwentropy sources`"
             ) from None
         finally:
-            self._wishes.forget(wish)
+            self._fresh_requests.forget(wish)
 
     async def test_source(self, name: str) -> TestResult:
         """Run a source's on-demand health test; raises UnknownSourceError."""
-        lane = next((lane for lane in self.lanes if lane.name == name), None)
-        if lane is None:
+        sampler = next((sampler for sampler in self.samplers if sampler.name == name), None)
+        if sampler is None:
             raise UnknownSourceError(f"no source {name!r} is configured")
         future: asyncio.Future[TestResult] = self._loop.create_future()
 
         def done(result: TestResult) -> None:
             self._call(lambda: None if future.done() else future.set_result(result))
 
-        lane.test(done)
+        sampler.test(done)
         return await future
 
     def source(self, name: str) -> dict[str, Any] | None:
         """The snapshot of one source."""
-        return next((lane.snapshot() for lane in self.lanes if lane.name == name), None)
+        return next(
+            (sampler.snapshot() for sampler in self.samplers if sampler.name == name), None
+        )
 
     def sources(self) -> list[dict[str, Any]]:
         """The snapshots of all sources, times as ISO 8601."""
-        snapshots = [lane.snapshot() for lane in self.lanes]
+        snapshots = [sampler.snapshot() for sampler in self.samplers]
         for snapshot in snapshots:
             snapshot["since"] = iso_time(snapshot["since"])
         return snapshots
@@ -170,8 +172,8 @@ class Supervisor:
         """What `hwentropy status` shows, the workers' counts as of now."""
         await self.workers.count()
         return {
-            "state": self.service.state.label,
-            "reason": self.service.reason,
+            "state": self.availability.state.label,
+            "reason": self.availability.reason,
             "generation": self.root.generation,
             "seeded_at": None if self.seeded_at is None else iso_time(self.seeded_at),
             "reseeds": self.root.reseeds,
@@ -190,79 +192,81 @@ class Supervisor:
     def _deliver(self, contribution: Contribution) -> None:
         self._call(lambda: self._take(contribution))
 
-    def _lane_changed(self, name: str, usable: bool) -> None:  # noqa: FBT001 (a callback)
+    def _sampler_changed(self, name: str, usable: bool) -> None:  # noqa: FBT001 (a callback)
         self._call(lambda: self._note_change(name, usable=usable))
 
     def _call(self, call: Callable[[], object]) -> None:
-        # A lane may speak up while the loop is already closed.
+        # A sampler may speak up while the loop is already closed.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call)
 
     def _take(self, contribution: Contribution) -> None:
         self._pool.add(contribution)
-        self._look()
+        self._evaluate()
 
     def _note_change(self, name: str, *, usable: bool) -> None:
         """In its turn: after what the source gave before, and before what it gives now."""
         if not usable:
             self._pool.discredit(name)
-        self._look()
+        self._evaluate()
 
-    def _look(self) -> None:
+    def _evaluate(self) -> None:
         """Reseed if it is due or wished for and the pool suffices; then judge the state."""
         now = time.monotonic()
         healthy = self._healthy_groups()
-        for lane in self.lanes:
-            if not lane.usable:  # now already, before its change has come to its turn
-                self._pool.discredit(lane.name)
-        met = self._wishes.met(self._pool.sufficient)
-        due = self.service.reseed_due(now, healthy & self._pool.group_credits().keys())
+        for sampler in self.samplers:
+            if not sampler.usable:  # now already, before its change has come to its turn
+                self._pool.discredit(sampler.name)
+        met = self._fresh_requests.met(self._pool.sufficient)
+        due = self.availability.reseed_due(now, healthy & self._pool.group_credits().keys())
         # With min_bits alone met, the service would say `ok` and `degraded` in turn.
         enough = len(healthy) >= self.config.pool.min_groups
         if enough and (met or (due and self._pool.sufficient())):
             self._reseed(now, met)
-        if self.service.observe(now, healthy):
+        if self.availability.observe(now, healthy):
             self._publish_state()
-            log.warning("%s: %s", self.service.state.label, self.service.reason)
-        if not self._settled.is_set() and all(lane.settled for lane in self.lanes):
+            log.warning("%s: %s", self.availability.state.label, self.availability.reason)
+        if not self._settled.is_set() and all(sampler.settled for sampler in self.samplers):
             self._settled.set()
 
     def _drawn(self, count: int) -> None:
-        self.service.drawn(count)
-        if self.service.reseed_due(time.monotonic(), frozenset()):
+        self.availability.drawn(count)
+        if self.availability.reseed_due(time.monotonic(), frozenset()):
             self._demand()
-        self._look()
+        self._evaluate()
 
     def _healthy_groups(self) -> frozenset[str]:
-        return frozenset(lane.group for lane in self.lanes if lane.usable and lane.counted)
+        return frozenset(
+            sampler.group for sampler in self.samplers if sampler.usable and sampler.credited
+        )
 
     def _reseed(self, now: float, met: int) -> None:
         first = not self.root.seeded
         seed = self._pool.take()
-        for lane in self.lanes:
-            lane.credited_bits += seed.credited.get(lane.name, 0.0)
+        for sampler in self.samplers:
+            sampler.credited_bits += seed.credited.get(sampler.name, 0.0)
         generation = self.root.reseed(seed, self.workers.send_seeds)
         self.seeded_at = time.time()
-        before = self.service.state
-        self.service.reseeded(now, seed.groups)
-        if before is not self.service.state:
+        before = self.availability.state
+        self.availability.reseeded(now, seed.groups)
+        if before is not self.availability.state:
             self._publish_state()
-            log.info("%s (generation %d)", self.service.state.label, generation)
+            log.info("%s (generation %d)", self.availability.state.label, generation)
         if first:
             self._seeded.set()
-        self._wishes.grant(met, generation)
-        if self._wishes:
+        self._fresh_requests.grant(met, generation)
+        if self._fresh_requests:
             self._demand()
 
     def _publish_state(self) -> None:
-        self.root.page.state = self.service.state
+        self.root.page.state = self.availability.state
         self.workers.wake()
 
     def _demand(self) -> None:
-        for lane in self.lanes:
-            lane.demand()
+        for sampler in self.samplers:
+            sampler.demand()
 
-    def _want_fresh(self, worker: Worker, number: int) -> None:
+    def _want_fresh(self, worker: WorkerHandle, number: int) -> None:
         if self._stop.is_set():
             return  # the sources have been told to stop
 
@@ -284,7 +288,7 @@ class Supervisor:
 
         task.add_done_callback(answered)
 
-    def _connection_ended(self, worker: Worker, number: int) -> None:
+    def _connection_ended(self, worker: WorkerHandle, number: int) -> None:
         """Nobody waits for its answer any more: wishes are bounded by connections."""
         task = self._answers.get((worker.number, number))
         if task is not None:
@@ -296,10 +300,10 @@ class Supervisor:
             await asyncio.sleep(TICK_SECONDS)
 
     def _tick(self, now: float) -> None:
-        for lane in self.lanes:
-            lane.tick()
-        self._look()
-        if self.service.reseed_due(now, frozenset()):
+        for sampler in self.samplers:
+            sampler.tick()
+        self._evaluate()
+        if self.availability.reseed_due(now, frozenset()):
             self._demand()
         if now >= self._next_ping:
             self._next_ping = now + PING_SECONDS
@@ -308,9 +312,9 @@ class Supervisor:
         self._notify(now)
 
     def _notify(self, now: float) -> None:
-        status = f"{self.service.state.label}, generation {self.root.generation}"
-        if self.service.reason:
-            status += f": {self.service.reason}"
+        status = f"{self.availability.state.label}, generation {self.root.generation}"
+        if self.availability.reason:
+            status += f": {self.availability.reason}"
         if status != self._last_status:
             self._last_status = status
             self._notifier.send(STATUS=status)
@@ -330,7 +334,7 @@ class Supervisor:
 
         Without a seed too: that is when it matters most what the sources say.
         """
-        longest = max((lane.config.deadline for lane in self.lanes), default=0.0)
+        longest = max((sampler.config.deadline for sampler in self.samplers), default=0.0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest + TICK_SECONDS):
                 await self.workers.ready()
@@ -341,17 +345,17 @@ class Supervisor:
     async def _end(self) -> None:
         for acceptor in self._acceptors:
             acceptor.stop()
-        for lane in self.lanes:
-            lane.stop()
+        for sampler in self.samplers:
+            sampler.stop()
         for task in self._answers.values():
             task.cancel()
         await self.workers.stop()
         self.root.erase()
 
 
-def _service_policy(config: Config) -> ServicePolicy:
+def _availability_policy(config: Config) -> AvailabilityPolicy:
     pool = config.pool
-    return ServicePolicy(
+    return AvailabilityPolicy(
         min_groups=pool.min_groups,
         reseed_seconds=pool.reseed_seconds,
         reseed_bytes=pool.reseed_bytes,

@@ -1,20 +1,20 @@
 """The contract between a noise source and the daemon.
 
 A source says what it is, opens, yields samples, and closes.  The daemon calls
-it from one thread of its own (its *lane*), tests every sample, and decides what
+it from one thread of its own (its *sampler*), tests every sample, and decides what
 it is worth; a source decides nothing about itself.
 
 A source never
 
 * retries for ever: `read` returns or raises within its timeout as far as the
-  operating system lets it (the lane watches the rest),
+  operating system lets it (the sampler watches the rest),
 * fakes, stretches, stores or repeats bytes: what it cannot get it does not give,
 * logs, prints or puts into an exception any byte it read,
 * reads a byte in `open` that it later returns from `read`.
 
 "Not here" is `SourceAbsent` with the reason and the remedy; everything else
 that goes wrong is `SourceError`.  After either, or after a read that took too
-long, the lane calls `close`, waits a growing pause, and calls `open` again.
+long, the sampler calls `close`, waits a growing pause, and calls `open` again.
 """
 
 from abc import ABC, abstractmethod
@@ -119,7 +119,7 @@ class Source(ABC):
     """The keys of its table."""
     by_default: ClassVar[bool] = True
     """Whether it is used when the configuration does not name it."""
-    creditable: ClassVar[bool] = True
+    credited: ClassVar[bool] = True
     """False where what it yields can never count (recorded samples)."""
 
     @abstractmethod

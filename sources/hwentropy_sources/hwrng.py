@@ -15,7 +15,7 @@ more than 4 of 8 bits are claimed); a virtual device, whose bytes are the
 host's; up to 64 bytes of the former device that the kernel still holds after a
 change, which fall into the startup test and are not counted.  /dev/hwrng has no
 poll(2), and a read may wait, non-blocking or not, for another reader whom the
-device keeps waiting: the lane's own watch covers that.
+device keeps waiting: the sampler's own watch covers that.
 """
 
 import errno
@@ -31,7 +31,7 @@ from hwentropy_core.memory import wipe
 
 from .contract import Claim, Description, Source, SourceAbsent, SourceConfig, SourceError
 from .discovery import find_hwrng, tpm_group
-from .os_random import Clock, Sleep
+from .kernel.getrandom import Clock, Sleep
 
 SYSFS: Final = Path("/sys/class/misc/hw_random")
 

@@ -36,12 +36,12 @@ class BuiltIn(NamedTuple):
 
 #: In the order in which a status lists them.
 BUILT_IN: Final[dict[str, BuiltIn]] = {
-    "os": BuiltIn("os_random:OsRandom", by_default=True),
-    "cpu": BuiltIn("cpu:CpuViaKernel", by_default=True),
-    "rdseed": BuiltIn("cpu_instruction:Rdseed", by_default=True),
+    "os": BuiltIn("kernel.getrandom:OsRandom", by_default=True),
+    "cpu": BuiltIn("kernel.reseed:CpuViaKernel", by_default=True),
+    "rdseed": BuiltIn("cpu.rdseed:Rdseed", by_default=True),
     "hwrng": BuiltIn("hwrng:HardwareRng", by_default=True),
-    "tpm2": BuiltIn("tpm2:Tpm2", by_default=True),
-    "rdrand": BuiltIn("cpu_instruction:Rdrand", by_default=False),
+    "tpm2": BuiltIn("tpm2.source:Tpm2", by_default=True),
+    "rdrand": BuiltIn("cpu.rdseed:Rdrand", by_default=False),
     "replay": BuiltIn("replay:Replay", by_default=False),
 }
 

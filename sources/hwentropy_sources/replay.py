@@ -5,7 +5,7 @@ health tests.  A recording is the samples one after another as the contract
 lays them out, with no header.  Each `open` starts at its beginning.
 
 What it yields is known to whoever has the file, so it is never credited
-(`creditable` is False) and never used unless the configuration names it.
+(`credited` is False) and never used unless the configuration names it.
 """
 
 from io import BufferedReader
@@ -41,7 +41,7 @@ class Replay(Source):
     kind: ClassVar[str] = "replay"
     Config: ClassVar[type[SourceConfig]] = ReplayConfig
     by_default: ClassVar[bool] = False
-    creditable: ClassVar[bool] = False
+    credited: ClassVar[bool] = False
 
     def __init__(self, config: ReplayConfig) -> None:
         self.config = config

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hwentropy.analysis import Examination, Finding, Judgement, Tally, examine
+from hwentropy.analysis import Examination, Judgement, Measurement, Tally, examine
 from hwentropy.analysis.distributions import (
     at_least_one_of_256,
     binomial_at_least,
@@ -18,7 +18,7 @@ from hwentropy.analysis.distributions import (
     longest_run_at_least,
     normal_two_sided,
 )
-from hwentropy.analysis.findings import MIN_BYTES
+from hwentropy.analysis.measurements import MIN_BYTES
 from hwentropy.analysis.tally import HEAD_BYTES
 from hwentropy.analysis.text import LEGEND, histogram, rows, verdict
 
@@ -33,9 +33,9 @@ def tallied(*pieces: bytes, numpy: bool = False) -> Tally:
     return tally
 
 
-def found(examination: Examination) -> dict[str, Finding]:
-    """The findings by name."""
-    return {finding.name: finding for finding in examination.findings}
+def found(examination: Examination) -> dict[str, Measurement]:
+    """The measurements by name."""
+    return {measurement.name: measurement for measurement in examination.measurements}
 
 
 def uniform(seed: int, size: int) -> bytes:
@@ -143,9 +143,9 @@ def test_the_p_values_of_good_bytes_are_uniform() -> None:
     rounds = 1500
     seen: dict[str, list[float]] = {}
     for _ in range(rounds):
-        for finding in examine(tallied(source.randbytes(4096))).findings:
-            assert finding.p is not None
-            seen.setdefault(finding.name, []).append(finding.p)
+        for measurement in examine(tallied(source.randbytes(4096))).measurements:
+            assert measurement.p is not None
+            seen.setdefault(measurement.name, []).append(measurement.p)
     for name in ("bits_per_byte", "chi_square", "serial_correlation"):
         for level in (0.01, 0.1, 0.5):
             below = sum(p < level for p in seen[name])
@@ -181,7 +181,7 @@ def plainly(data: bytes) -> dict[str, float]:
 @given(st.binary(min_size=2, max_size=600).filter(lambda data: len(set(data)) > 1))
 def test_each_value_is_its_definition(data: bytes) -> None:
     """On any bytes, computed a second and plainer way."""
-    values = {f.name: f.value for f in examine(tallied(data)).findings}
+    values = {f.name: f.value for f in examine(tallied(data)).measurements}
     assert values == pytest.approx(plainly(data), rel=1e-9, abs=1e-9)
 
 
@@ -266,7 +266,7 @@ def test_few_bytes_are_not_judged_but_a_long_run_is() -> None:
     """Below 1,280 bytes only the longest run says anything; no statistic is made up."""
     few = examine(tallied(uniform(10, MIN_BYTES - 1)))
     assert few.judgement is Judgement.NOT_JUDGED
-    assert [f.name for f in few.findings if f.p is not None] == ["longest_run"]
+    assert [f.name for f in few.measurements if f.p is not None] == ["longest_run"]
     assert examine(tallied(bytes(100))).judgement is Judgement.FAILED
     one = examine(tallied(b"x"))
     assert found(one)["serial_correlation"].value is None

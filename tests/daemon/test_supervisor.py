@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from pytest_mock import MockerFixture
 
-from hwentropyd.config import load
-from hwentropyd.listeners import Listeners
-from hwentropyd.notify import Notifier
-from hwentropyd.pool import Contribution
+from hwentropyd.config.load import load
+from hwentropyd.operating.notify import Notifier
+from hwentropyd.seeding.pool import Contribution
+from hwentropyd.serving.listeners import Listeners
+from hwentropyd.serving.workers import WorkerHandle
 from hwentropyd.supervisor import NotEnoughEntropyError, Supervisor
-from hwentropyd.workers import Worker
 
 Scenario = Callable[[Supervisor], Awaitable[None]]
 
@@ -46,9 +46,9 @@ async def turn() -> None:
         await asyncio.sleep(0)
 
 
-def a_worker(mocker: MockerFixture, number: int) -> Worker:
+def a_worker(mocker: MockerFixture, number: int) -> WorkerHandle:
     """A worker that takes messages."""
-    worker: Worker = mocker.create_autospec(Worker, instance=True)
+    worker: WorkerHandle = mocker.create_autospec(WorkerHandle, instance=True)
     worker.number = number
     return worker
 
@@ -64,17 +64,17 @@ def test_wishes_of_connections_that_ended_are_forgotten(
         for worker, number in waiting:
             supervisor._want_fresh(worker, number)
         await turn()
-        assert len(supervisor._wishes) == len(supervisor._answers) == 100
+        assert len(supervisor._fresh_requests) == len(supervisor._answers) == 100
         random.Random(1).shuffle(waiting)
         for worker, number in waiting[1:]:
             supervisor._connection_ended(worker, number)
         await turn()
         last = waiting[0]
-        assert len(supervisor._wishes) == 1
+        assert len(supervisor._fresh_requests) == 1
         assert list(supervisor._answers) == [(last[0].number, last[1])]
         supervisor._connection_ended(*last)
         await turn()
-        assert (len(supervisor._wishes), supervisor._answers) == (0, {})
+        assert (len(supervisor._fresh_requests), supervisor._answers) == (0, {})
 
     run(scenario)
     assert not one.send.called  # type: ignore[attr-defined]
@@ -89,7 +89,7 @@ def test_a_wish_that_is_not_met_in_time_is_forgotten(
     async def scenario(supervisor: Supervisor) -> None:
         with pytest.raises(NotEnoughEntropyError, match=r"^0 healthy counted groups"):
             await supervisor.reseed()
-        assert not supervisor._wishes
+        assert not supervisor._fresh_requests
         mocker.patch.object(supervisor, "_healthy_groups", return_value={"somebody"})
         with pytest.raises(NotEnoughEntropyError, match="did not give a fresh seed in time"):
             await supervisor.reseed()
@@ -103,17 +103,17 @@ def test_an_alarm_counts_even_when_it_was_over_before_it_was_heard(
     """What a source gave before it counts nothing, what it gave after its recovery does."""
 
     async def scenario(supervisor: Supervisor) -> None:
-        lane = supervisor.lanes[0]
-        mocker.patch.object(type(lane), "usable", new=True)
-        mocker.patch.object(Supervisor, "_look")  # which would take the pool for a seed
+        sampler = supervisor.samplers[0]
+        mocker.patch.object(type(sampler), "usable", new=True)
+        mocker.patch.object(Supervisor, "_evaluate")  # which would take the pool for a seed
 
         def give(bits: float) -> None:
-            supervisor._deliver(Contribution(lane.name, "group", bytearray(40), bits, 1.0))
+            supervisor._deliver(Contribution(sampler.name, "group", bytearray(40), bits, 1.0))
 
-        # All of it from the lane's thread, while the loop was busy with something else.
+        # All of it from the sampler's thread, while the loop was busy with something else.
         give(320.0)
-        lane._changed(False)
-        lane._changed(True)
+        sampler._changed(False)
+        sampler._changed(True)
         give(8.0)
         await turn()
         assert supervisor._pool.group_credits() == {"group": 8.0}

@@ -91,7 +91,7 @@ def test_the_table_says_what_the_class_says(kind: str) -> None:
 
 def test_only_recordings_are_not_creditable() -> None:
     """Of the built-in kinds only `replay` refuses credit."""
-    assert [kind for kind in BUILT_IN if not source_class(kind).creditable] == ["replay"]
+    assert [kind for kind in BUILT_IN if not source_class(kind).credited] == ["replay"]
 
 
 def test_asking_for_the_defaults_imports_no_source() -> None:
@@ -153,7 +153,7 @@ def test_a_plug_in_cannot_take_a_built_in_name(installed: Callable[[str, str], N
     """`os` stays ours, whatever is installed."""
     installed("os", "hwplugin_good:Dice")
     assert [point.value for point in entry_points(group="hwentropy.sources", name="os")]
-    assert source_class("os").__module__ == "hwentropy_sources.os_random"
+    assert source_class("os").__module__ == "hwentropy_sources.kernel.getrandom"
     assert "hwplugin_good" not in sys.modules
     assert known_kinds() == tuple(BUILT_IN)
 
@@ -291,7 +291,7 @@ def test_two_reads_differ(opened: Source) -> None:
 
 
 def test_a_source_opens_again_after_close(opened: Source) -> None:
-    """Close, close, open, read: as the lane does after a failure."""
+    """Close, close, open, read: as the sampler does after a failure."""
     opened.close()
     opened.close()
     opened.open()

@@ -20,7 +20,7 @@ def recording(tmp_path: Path) -> Path:
 
 def test_it_refuses_credit_and_is_never_a_default() -> None:
     """What anybody can read in a file is worth nothing."""
-    assert not Replay.creditable
+    assert not Replay.credited
     assert not Replay.by_default
 
 

@@ -21,9 +21,9 @@ from typing import Final, Self
 
 ROOT: Final = Path(__file__).parents[2]
 #: The headers under test.
-HEADERS: Final = ROOT / "client" / "cpp"
+HEADERS: Final = ROOT / "client" / "c"
 #: The tests' own programs.
-PROGRAMS: Final = ROOT / "tests" / "client" / "cpp"
+PROGRAMS: Final = ROOT / "tests" / "client" / "c"
 
 #: Why tests that compile are skipped; None: they are not.
 MISSING: Final = (
@@ -140,7 +140,7 @@ class Probe:
 
 
 class Native(Probe):
-    """A probe of tests/client/cpp as a client: what it draws, and how it fails."""
+    """A probe of tests/client/c as a client: what it draws, and how it fails."""
 
     def open(
         self,

@@ -17,7 +17,7 @@ from hwentropy import forks
 from hwentropy.endpoint import entropy_path, expired, lost
 from hwentropy.errors import DaemonUnavailable
 from hwentropy.exchange import Info, read_flags
-from hwentropy.lending import Lent
+from hwentropy.writable_bytes import Lent
 from hwentropy_core.memory import wipe
 
 from .connection import Connection

@@ -13,7 +13,7 @@ import math
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
-from .findings import CAUTION, Examination
+from .measurements import CAUTION, Examination
 from .tally import Tally
 from .text import FIGURES, rows, size, verdict
 

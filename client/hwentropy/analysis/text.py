@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from .findings import MIN_BYTES, Examination, Finding, Judgement
+from .measurements import MIN_BYTES, Examination, Judgement, Measurement
 
 __all__ = ["FIGURES", "LEGEND", "histogram", "rows", "size", "verdict"]
 
@@ -49,7 +49,7 @@ def verdict(examination: Examination) -> str:
 
 
 def rows(examination: Examination) -> list[tuple[str, str, str, str, str]]:
-    """Title, value, expected value, p and judgement of each finding."""
+    """Title, value, expected value, p and judgement of each measurement."""
     return [
         (
             one.title,
@@ -58,7 +58,7 @@ def rows(examination: Examination) -> list[tuple[str, str, str, str, str]]:
             _chance(one.p),
             str(one.judgement),
         )
-        for one in examination.findings
+        for one in examination.measurements
     ]
 
 
@@ -83,10 +83,10 @@ def _level(z: float, levels: int) -> int:
     return max(0, min(levels - 1, math.floor(share * levels)))
 
 
-def _number(finding: Finding, value: float | None) -> str:
+def _number(measurement: Measurement, value: float | None) -> str:
     if value is None:
-        return "undefined" if finding.value is None else "-"
-    match finding.name:
+        return "undefined" if measurement.value is None else "-"
+    match measurement.name:
         case "longest_run":
             return f"{value:.0f}"
         case "chi_square":

@@ -189,7 +189,7 @@ def _as_object(source: str, tally: "Tally", examination: "Examination") -> dict[
                 "p": one.p,
                 "judgement": one.judgement,
             }
-            for one in examination.findings
+            for one in examination.measurements
         ],
         "longest_run": tally.longest._asdict(),
         "histogram": examination.counts,

@@ -22,7 +22,7 @@ from .generate import (
 from .runtime import Runtime
 
 if TYPE_CHECKING:
-    from hwentropy.generated import Generated
+    from hwentropy.secret_value import Generated
 
 
 @click.command()

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from hwentropy.sent import sent_text
+from hwentropy.untrusted import sent_text
 
 from .errors import InvalidToken
 from .keys import KEY_BYTES, check_of, digest_of, key_beside

@@ -12,22 +12,23 @@ import sys
 from typing import Final
 
 from hwentropy_core.page import PageReader
-from hwentropyd import channel, hardening, logs
+from hwentropyd import channel, hardening
+from hwentropyd.operating import logs
 
 from .connection import LeaseTerms
+from .drbg import WorkerDrbg
 from .engine import Engine
-from .generator import Generator
 
 #: Seconds for what has begun when told to stop; the supervisor allows 0.9 in all.
 DRAIN_SECONDS: Final = 0.6
 
 
-class Worker:
+class WorkerProcess:
     """A worker's end of the channel."""
 
     def __init__(self, sock: socket.socket, terms: LeaseTerms) -> None:
         self._sock = sock
-        self._generator = Generator(PageReader(terms.page_fd), self._report_drawn)
+        self._generator = WorkerDrbg(PageReader(terms.page_fd), self._report_drawn)
         self._engine = Engine(self._generator, terms, self._connection_ended, self._want_fresh)
 
     def run(self) -> None:
@@ -42,7 +43,7 @@ class Worker:
             if not datagram:
                 return
             message = channel.decode(datagram)
-            if isinstance(message, channel.Connection):
+            if isinstance(message, channel.Assign):
                 self._adopt(message, fds)
             elif isinstance(message, channel.Seed):
                 self._generator.seed(message.generation, bytearray(message.seed))
@@ -59,7 +60,7 @@ class Worker:
                 self._engine.drain(DRAIN_SECONDS)
                 return
 
-    def _adopt(self, message: channel.Connection, fds: list[int]) -> None:
+    def _adopt(self, message: channel.Assign, fds: list[int]) -> None:
         if not fds:
             # No descriptor was free for it (MSG_CTRUNC), so the kernel has closed it.
             # Only that client is turned away.
@@ -69,7 +70,7 @@ class Worker:
         self._engine.adopt(client, message.id, stream=message.stream)
 
     def _connection_ended(self, number: int) -> None:
-        self._send(channel.Done(number))
+        self._send(channel.Closed(number))
 
     def _want_fresh(self, number: int) -> None:
         self._send(channel.WantFresh(number))
@@ -92,7 +93,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     terms = LeaseTerms(lease_bytes, lease_seconds, page_fd)
-    worker = Worker(socket.socket(fileno=channel_fd), terms)
+    worker = WorkerProcess(socket.socket(fileno=channel_fd), terms)
     hardening.protect_memory()
     hardening.raise_descriptor_limit()
     hardening.forbid_files()

@@ -37,7 +37,7 @@ from hwentropy_core.wire import (
     encode_reply,
 )
 
-from .generator import Generator, SeedNotReceivedError
+from .drbg import SeedNotReceivedError, WorkerDrbg
 
 #: Bytes generated and sent at a time in a large reply: the largest that lies in
 #: a core's second-level cache together with ZEROS and what the kernel copies.
@@ -45,7 +45,7 @@ CHUNK_BYTES: Final = 128 * 1024
 
 #: Requests up to here are answered in the shortest way when they come alone.  Their
 #: bytes take no more than some ten microseconds, so nobody waits for them to be made.
-LONE_BYTES: Final = 16 * 1024
+FAST_PATH_BYTES: Final = 16 * 1024
 
 #: Bytes of requests taken at a time: 512 requests.
 RECEIVE_BYTES: Final = 512 * HEADER.size
@@ -59,19 +59,19 @@ class Wait(Enum):
     """What a connection waits for after `serve`."""
 
     INPUT = auto()
-    ROOM = auto()
+    WRITABLE = auto()
     """for the client to take what was sent"""
     SEED = auto()
     """for the daemon to be seeded"""
     FRESH = auto()
     """for entropy collected after its request"""
-    TURN = auto()
+    YIELD = auto()
     """for a thread: it has had its share"""
     END = auto()
     """for nothing: it is over"""
 
 
-class Crowd(Protocol):
+class Load(Protocol):
     """What a connection knows of the others."""
 
     idle: int
@@ -126,7 +126,7 @@ class LeaseTerms:
     """The generation page, for the client to map."""
 
 
-class Connection:
+class ClientConnection:
     """State of one connection between two turns of service."""
 
     __slots__ = (
@@ -148,7 +148,7 @@ class Connection:
         self,
         sock: socket.socket,
         number: int,
-        generator: Generator,
+        generator: WorkerDrbg,
         terms: LeaseTerms,
         *,
         stream: bool,
@@ -167,7 +167,7 @@ class Connection:
         self._terms = terms
         self._page_sent = False
 
-    def serve(self, buffers: Buffers, crowd: Crowd) -> Wait:
+    def serve(self, buffers: Buffers, load: Load) -> Wait:
         """Serve until it has to wait; raises nothing that a peer can cause.
 
         While another thread is free, waits for input itself for a moment (the
@@ -176,12 +176,12 @@ class Connection:
         """
         try:
             if self.stream:
-                return self._serve_stream(buffers, crowd)
-            return self._serve_requests(buffers, crowd)
+                return self._serve_stream(buffers, load)
+            return self._serve_requests(buffers, load)
         except (OSError, SeedNotReceivedError):
             return Wait.END
 
-    def _serve_stream(self, buffers: Buffers, crowd: Crowd) -> Wait:
+    def _serve_stream(self, buffers: Buffers, load: Load) -> Wait:
         state = self._generator.state
         if state is ServiceState.STARTING:
             return Wait.SEED
@@ -189,9 +189,9 @@ class Connection:
             return Wait.END
         if not self._replies:
             self._replies.append(_Reply(b"", MAX_READ))
-        return Wait.TURN if self._send(buffers, crowd) else Wait.ROOM
+        return Wait.YIELD if self._send(buffers, load) else Wait.WRITABLE
 
-    def _serve_requests(self, buffers: Buffers, crowd: Crowd) -> Wait:
+    def _serve_requests(self, buffers: Buffers, load: Load) -> Wait:
         receive_into = self.sock.recv_into
         send = self.sock.send
         inbox, outbox = buffers.inbox, buffers.outbox
@@ -201,10 +201,10 @@ class Connection:
         header_size = HEADER.size
         used = outbox[:0]
         while True:
-            if (wait := self._answer_held(buffers, crowd)) is not None:
+            if (wait := self._answer_held(buffers, load)) is not None:
                 return wait
             try:
-                received = receive_into(inbox, 0, 0 if crowd.idle else socket.MSG_DONTWAIT)
+                received = receive_into(inbox, 0, 0 if load.idle else socket.MSG_DONTWAIT)
                 # The common case by itself: one READ, not large, of a healthy daemon.  It
                 # does what the general path does, in half the calls, and goes back to
                 # `recv` at once: while it works on after `send`, the woken client
@@ -214,7 +214,7 @@ class Connection:
                     if (
                         op != _READ
                         or flags > _DONT_BLOCK
-                        or not 0 < length <= LONE_BYTES
+                        or not 0 < length <= FAST_PATH_BYTES
                         or words[PageReader.STATE] != _OK_WORD
                     ):
                         break
@@ -230,21 +230,21 @@ class Connection:
                     if sent < size:
                         self._replies.append(_Reply(bytes(outbox[:header_size]), length))
                         self._advance(sent)
-                        return Wait.ROOM
-                    if not crowd.idle:
+                        return Wait.WRITABLE
+                    if not load.idle:
                         return Wait.INPUT
                     received = receive_into(inbox)
             except BlockingIOError:
                 return Wait.INPUT
             finally:
                 # The last reply is overwritten by the next one, or here: before the
-                # connection is put back, so LINGER seconds after it at the latest.
+                # connection is put back, so SOCKET_WAIT_SECONDS seconds after it at the latest.
                 wipe(used)
             if not received:
                 return Wait.END
             reader.feed(inbox[:received])
 
-    def _answer_held(self, buffers: Buffers, crowd: Crowd) -> Wait | None:
+    def _answer_held(self, buffers: Buffers, load: Load) -> Wait | None:
         """Finish the replies under way and answer the requests that are complete."""
         while True:
             if self._remaining() and self._generator.state is ServiceState.FAILED:
@@ -252,12 +252,12 @@ class Connection:
             wait = self._collect()
             if not self._replies:
                 return wait
-            if not self._send(buffers, crowd):
-                return Wait.ROOM
+            if not self._send(buffers, load):
+                return Wait.WRITABLE
             if self._closing:
                 return Wait.END
-            if not crowd.idle:
-                return Wait.TURN
+            if not load.idle:
+                return Wait.YIELD
 
     def _collect(self) -> Wait | None:
         """Turn requests into replies, up to a chunk; or say what the next one waits for."""
@@ -332,7 +332,7 @@ class Connection:
         wipe(payload)
         return _Reply(fixed, 0, page_fd)
 
-    def _send(self, buffers: Buffers, crowd: Crowd) -> bool:
+    def _send(self, buffers: Buffers, load: Load) -> bool:
         """Send the replies under way; False when the client does not take them."""
         outbox = buffers.outbox
         used = outbox[:0]
@@ -343,12 +343,12 @@ class Connection:
                 stream = self._generator.keystream()
             while self._replies:
                 # Then nobody waits for the lock, and one call sends it as it is taken.
-                alone = crowd.alone
-                with nullcontext() if stream is None else crowd.bulk:
+                alone = load.alone
+                with nullcontext() if stream is None else load.bulk:
                     size = self._fill(outbox, stream)
                     used = outbox[: max(size, len(used))]
                     sent = 0 if alone else self._push(outbox[:size], socket.MSG_DONTWAIT)
-                if sent < size and crowd.idle:
+                if sent < size and load.idle:
                     sent += self._push(outbox[sent:size])
                 self._advance(sent)
                 if sent < size:
@@ -360,7 +360,7 @@ class Connection:
         return True
 
     def _push(self, data: memoryview, flags: int = 0) -> int:
-        """Send what the client takes at once, or within LINGER; returns how many bytes."""
+        """Send what is taken at once or within SOCKET_WAIT_SECONDS; returns how many bytes."""
         first = self._replies[0]
         try:
             if first.page_fd is None:

@@ -19,8 +19,8 @@ from typing import Final
 
 from hwentropy_core.page import ServiceState
 
-from .connection import Buffers, Connection, LeaseTerms, Wait
-from .generator import Generator
+from .connection import Buffers, ClientConnection, LeaseTerms, Wait
+from .drbg import WorkerDrbg
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +31,13 @@ THREADS: Final = 16
 #: How long a thread waits on a quiet or full connection before it puts it back,
 #: in seconds.  Longer than the think time of a busy client (microseconds), short
 #: enough that the one newcomer who finds all threads lingering does not notice.
-LINGER: Final = 0.01
+SOCKET_WAIT_SECONDS: Final = 0.01
 
 _EVENTS: Final = {
     Wait.INPUT: select.EPOLLIN | select.EPOLLONESHOT,
-    Wait.ROOM: select.EPOLLOUT | select.EPOLLONESHOT,
+    Wait.WRITABLE: select.EPOLLOUT | select.EPOLLONESHOT,
     # A socket with room is ready at once, behind those that already are.
-    Wait.TURN: select.EPOLLOUT | select.EPOLLONESHOT,
+    Wait.YIELD: select.EPOLLOUT | select.EPOLLONESHOT,
     # Only its end wakes it (EPOLLHUP is always reported); else `resume` does.
     Wait.SEED: select.EPOLLONESHOT,
     Wait.FRESH: select.EPOLLONESHOT,
@@ -49,7 +49,7 @@ class Engine:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: WorkerDrbg,
         terms: LeaseTerms,
         ended: Callable[[int], None],
         want_fresh: Callable[[int], None],
@@ -63,8 +63,8 @@ class Engine:
         self._want_fresh = want_fresh
         self._epoll = select.epoll()
         self._lock = threading.Lock()
-        self._by_fd: dict[int, Connection] = {}
-        self._waiting: dict[int, tuple[Connection, Wait]] = {}
+        self._by_fd: dict[int, ClientConnection] = {}
+        self._waiting: dict[int, tuple[ClientConnection, Wait]] = {}
         self._requests_of_ended = 0
         self._empty = threading.Event()
         self._draining = False
@@ -82,14 +82,14 @@ class Engine:
     def adopt(self, sock: socket.socket, number: int, *, stream: bool) -> None:
         """Serve a connection from now on."""
         sock.setblocking(True)
-        linger = struct.pack("ll", 0, round(LINGER * 1_000_000))
+        linger = struct.pack("ll", 0, round(SOCKET_WAIT_SECONDS * 1_000_000))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, linger)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, linger)
-        connection = Connection(sock, number, self._generator, self._terms, stream=stream)
+        connection = ClientConnection(sock, number, self._generator, self._terms, stream=stream)
         with self._lock:
             self._by_fd[sock.fileno()] = connection
         try:
-            self._epoll.register(sock, _EVENTS[Wait.TURN if stream else Wait.INPUT])
+            self._epoll.register(sock, _EVENTS[Wait.YIELD if stream else Wait.INPUT])
         except OSError as error:
             # fs.epoll.max_user_watches is used up: only this client is turned away.
             log.warning("a connection could not be watched: %s", error.strerror)
@@ -102,7 +102,7 @@ class Engine:
             for connection in ready:
                 del self._waiting[connection.id]
         for connection in ready:
-            self._put_back(connection, Wait.TURN)
+            self._put_back(connection, Wait.YIELD)
 
     def answer_fresh(self, number: int, *, met: bool) -> None:
         """Tell a connection whether its wish for fresh entropy was met."""
@@ -113,7 +113,7 @@ class Engine:
             del self._waiting[number]
         connection = waiting[0]
         connection.fresh = met
-        self._put_back(connection, Wait.TURN)
+        self._put_back(connection, Wait.YIELD)
 
     def drain(self, seconds: float) -> None:
         """Take no more requests, answer those that came, for so many seconds at most."""
@@ -164,7 +164,7 @@ class Engine:
                 else:
                     self._put_back(connection, wait)
 
-    def _put_back(self, connection: Connection, wait: Wait) -> None:
+    def _put_back(self, connection: ClientConnection, wait: Wait) -> None:
         if self._draining and wait in {Wait.SEED, Wait.FRESH}:
             self._end(connection)  # nobody answers these any more
             return
@@ -179,7 +179,7 @@ class Engine:
         elif wait is Wait.SEED and self._generator.state is not ServiceState.STARTING:
             self.resume()  # the seed came between the look at the page and now
 
-    def _end(self, connection: Connection) -> None:
+    def _end(self, connection: ClientConnection) -> None:
         with self._lock:
             if self._by_fd.pop(connection.sock.fileno(), None) is None:
                 return

@@ -1,0 +1,241 @@
+"""The configuration: TOML in, typed values or one helpful sentence out.
+
+`FILE`, then `FILE.d/*.toml` by name; a later file overrides key by key.
+"""
+
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from hwentropy_core.errors import HwentropyError
+from hwentropy_sources import registry
+from hwentropy_sources.contract import SourceConfig
+
+from . import words
+from .schema import Config, PoolConfig, ServerConfig, SourceSetup
+
+#: Read when no --config is given, if it is there.
+DEFAULT_FILE: Final = Path("/etc/hwentropy/hwentropyd.toml")
+
+
+class ConfigError(HwentropyError):
+    """The configuration cannot be used; names file, key and what is allowed."""
+
+
+_TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "pool": PoolConfig,
+    "server": ServerConfig,
+}
+_Path = tuple[str, ...]
+_Origins = dict[_Path, Path]
+
+
+def load(file: Path | None = None) -> Config:
+    """Read a configuration file and its drop-ins, or the built-in defaults.
+
+    Raises ConfigError.  `None` means DEFAULT_FILE if it is there.
+    """
+    merged: dict[str, Any] = {}
+    origins: _Origins = {}
+    files: list[Path] = []
+    for one in _files(file):
+        _merge(merged, _parse(one), one, origins, ())
+        files.append(one)
+    return _build(merged, origins, files)
+
+
+def _files(file: Path | None) -> Iterator[Path]:
+    base = file or DEFAULT_FILE
+    if file is not None or _is_there(base):
+        yield base
+    yield from _drop_ins(base.with_name(base.name + ".d"))
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.exists()
+    except OSError as error:
+        # A file that cannot be looked at is not one that is not there.
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def _drop_ins(directory: Path) -> list[Path]:
+    """The files of a drop-in directory, by name; none when there is no directory."""
+    try:
+        # Not `glob`: it takes a directory that it may not read for an empty one.
+        entries = [one for one in directory.iterdir() if one.suffix == ".toml"]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise ConfigError(f"{directory}: cannot be read ({error.strerror})") from None
+    # An editor's lock and swap files are hidden ones.
+    return sorted(one for one in entries if not one.name.startswith("."))
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{file}: no such configuration file; name one with --config"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{file}: not UTF-8 at byte {error.start}; TOML files are UTF-8"
+        ) from None
+    except ValueError as error:  # TOMLDecodeError, and a number of too many digits
+        raise ConfigError(f"{file}: not TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{file}: not TOML: nested too deeply") from None
+
+
+def _merge(
+    into: dict[str, Any],
+    table: Mapping[str, Any],
+    file: Path,
+    origins: _Origins,
+    path: _Path,
+) -> None:
+    for key, value in table.items():
+        here = (*path, key)
+        origins[here] = file
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value, file, origins, here)
+        elif isinstance(value, dict):
+            into[key] = {}
+            _merge(into[key], value, file, origins, here)
+        else:
+            into[key] = value
+
+
+def _build(merged: dict[str, Any], origins: _Origins, files: list[Path]) -> Config:
+    allowed = [*_TABLES, "sources"]
+    for name, value in merged.items():
+        if name not in allowed:
+            homes = _tables_with(name)
+            if homes and not isinstance(value, dict):
+                raise _error((name,), origins, f"stands in no table; put it below {homes[0]}")
+            raise _error((name,), origins, f"unknown table; allowed are {_listed(allowed)}")
+    typed = {
+        name: _convert(merged.get(name, {}), struct, (name,), origins)
+        for name, struct in _TABLES.items()
+    }
+    sources = merged.get("sources", {})
+    if not isinstance(sources, dict):
+        raise _error(("sources",), origins, "must be tables: [sources.<name>]")
+    return Config(
+        pool=typed["pool"],
+        server=typed["server"],
+        sources=tuple(_sources(sources, origins)),
+        files=tuple(files),
+    )
+
+
+def _tables_with(key: str) -> list[str]:
+    """The tables that have this key: most are in one only."""
+    return [
+        f"[{name}]"
+        for name, struct in _TABLES.items()
+        if key in {field.encode_name for field in msgspec.structs.fields(struct)}
+    ]
+
+
+def _sources(tables: Mapping[str, Any], origins: _Origins) -> Iterable[SourceSetup]:
+    defaults = registry.default_kinds()
+    for name in [*defaults, *(name for name in tables if name not in defaults)]:
+        table = tables.get(name, {})
+        path = ("sources", name)
+        if not name.isprintable() or not name.strip():
+            # It is shown in logs and on terminals.
+            raise _error(
+                path, origins, "the name must have printable characters, and no others"
+            )
+        if not isinstance(table, dict):
+            raise _error(path, origins, f"must be a table: [sources.{name}]")
+        kind = table.get("kind", "") or name
+        if not isinstance(kind, str):
+            raise _wrong(SourceConfig, (*path, "kind"), kind, origins)
+        off = table.get("enabled") is False
+        if off and kind not in registry.BUILT_IN:
+            continue  # its package is not to run
+        at = (*path, "kind") if table.get("kind") else path
+        try:
+            cls = registry.source_class(kind)
+        except HwentropyError as error:
+            raise _error(at, origins, str(error)) from None
+        if off:
+            _check_keys(table, cls.Config, path, origins)
+            continue
+        config = _convert(table, cls.Config, path, origins)
+        try:
+            # Touches no device; says whether the keys can go together.
+            source = registry.make_source(kind, config)
+        except HwentropyError as error:
+            raise _error(path, origins, str(error)) from None
+        try:
+            most = source.describe().claim.bits_per_sample
+        except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
+            what = f"the source cannot say what it is ({type(error).__name__})"
+            raise _error(path, origins, f"{what}; repair or uninstall its package") from None
+        if config.min_entropy is not None and config.min_entropy > most:
+            raise _error(
+                (*path, "min_entropy"),
+                origins,
+                f"must be at most {most}, the bits of a sample, not {config.min_entropy:g}",
+            )
+        yield SourceSetup(name, kind, config)
+
+
+def _check_keys(table: Any, struct: type[Any], path: _Path, origins: _Origins) -> None:
+    """Each key by itself, so that the error is of that key."""
+    if not isinstance(table, dict):
+        raise _error(path, origins, f"must be a table: [{'.'.join(path)}]")
+    fields = [field.encode_name for field in msgspec.structs.fields(struct)]
+    required = {f.encode_name for f in msgspec.structs.fields(struct) if f.required}
+    for key, value in table.items():
+        if key not in fields:
+            raise _error((*path, key), origins, f"unknown key; allowed are {_listed(fields)}")
+        others = {one: table[one] for one in required & table.keys()}
+        try:
+            msgspec.convert({**others, key: value}, struct)
+        except msgspec.ValidationError as error:
+            if any(f"`$.{key}{end}" in str(error) for end in "`.["):
+                raise _wrong(struct, (*path, key), value, origins) from None
+
+
+def _convert(table: Any, struct: type[Any], path: _Path, origins: _Origins) -> Any:
+    _check_keys(table, struct, path, origins)
+    missing = [
+        field.encode_name
+        for field in msgspec.structs.fields(struct)
+        if field.required and field.encode_name not in table
+    ]
+    if missing:
+        key = missing[0]
+        takes = words.allowed(struct, key)
+        raise _error((*path, key), origins, f"has to be set: {takes}")
+    try:
+        return msgspec.convert(table, struct)
+    except msgspec.ValidationError as error:
+        # What a plug-in's structure checks over all of its keys.
+        raise _error(path, origins, str(error)) from None
+
+
+def _wrong(struct: type[Any], path: _Path, value: object, origins: _Origins) -> ConfigError:
+    takes = words.allowed(struct, path[-1])
+    return _error(path, origins, f"must be {takes}, not {words.shown(value)}")
+
+
+def _error(path: _Path, origins: _Origins, what: str) -> ConfigError:
+    file = origins.get(path) or origins.get(path[:-1])
+    key = ".".join(part if part.isprintable() else repr(part) for part in path)
+    return ConfigError(f"{file or 'built-in defaults'}: {key}: {what}")
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)

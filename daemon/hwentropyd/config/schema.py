@@ -1,0 +1,74 @@
+"""The keys of the configuration: their types, limits and defaults, in this one place.
+
+`config/hwentropyd.toml` documents them, and a test holds the two together; the keys of
+a source's table are its kind's own (`hwentropy_sources.contract.SourceConfig`).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from hwentropy_sources import registry
+from hwentropy_sources.contract import SourceConfig
+from hwentropyd.seeding.pool import SeedPolicy
+
+
+class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[pool]`: what makes a seed, and when a new one is due."""
+
+    # 320 = 256 + 64: SP 800-90C's margin, see hwentropy_core.limits.
+    min_bits: Annotated[int, Meta(ge=320, le=2048)] = 320
+    min_groups: Annotated[int, Meta(ge=1, le=16)] = 1
+    reseed_seconds: Annotated[float, Meta(ge=1, le=86400)] = 60.0
+    reseed_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 1 << 30
+    poll_seconds: Annotated[float, Meta(ge=0.1, le=3600)] = 5.0
+    degraded_seconds: Annotated[float, Meta(ge=0, le=604800)] = 3600.0
+    degraded_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 1 << 30
+
+    def policy(self) -> SeedPolicy:
+        """The part that the pool needs."""
+        return SeedPolicy(self.min_bits, self.min_groups)
+
+
+class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[server]`: who serves, and how many at once."""
+
+    workers: Annotated[int, Meta(ge=1, le=64)] = 2
+    max_connections: Annotated[int, Meta(ge=1, le=65536)] = 4096
+    lease_seconds: Annotated[int, Meta(ge=1, le=86400)] = 300
+    lease_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 1 << 30
+    prediction_resistance_seconds: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
+
+
+class SourceSetup(msgspec.Struct, frozen=True):
+    """One `[sources.<name>]` table."""
+
+    name: str
+    kind: str
+    config: SourceConfig
+
+
+class Config(msgspec.Struct, frozen=True):
+    """All of it."""
+
+    pool: PoolConfig
+    server: ServerConfig
+    sources: tuple[SourceSetup, ...]
+    """The enabled ones, built-in defaults first."""
+    files: tuple[Path, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What can be meant and hardly is, a sentence each."""
+        counted = [
+            setup.name
+            for setup in self.sources
+            if setup.config.credit and registry.source_class(setup.kind).credited
+        ]
+        least = self.pool.min_groups
+        if len(counted) >= least:
+            return ()
+        what = f"asks for {least} and only {len(counted)} enabled sources are counted"
+        return (f"pool.min_groups {what}: there will be no seed, and nothing is served",)

@@ -1,0 +1,310 @@
+"""The control socket: Varlink (varlink.org), one interface, one call at a time.
+
+A call is a JSON object ended by NUL, so is its reply.  Who may connect is
+settled by the socket's mode and group; still a peer's bytes are bounded and end
+in an error reply or a closed connection.  Nothing it can ask for shows entropy.
+
+A connection is idle from its start or its last reply until its next call is
+complete.  An idle one is closed after IDLE_SECONDS, and where all are in use one
+gives way to each new one: of the user who has the most idle ones, the one that is
+idle longest.  So whoever connects is served, and a crowd is in its own way only.
+What this does not protect against: MAX_CONNECTIONS calls under way at a time,
+which end with their own time limits and not before.
+"""
+
+import asyncio
+import logging
+import resource
+import socket
+import struct
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+from hwentropy_core import VERSION, varlink
+from hwentropy_core.errors import ProtocolError
+from hwentropyd.serving.listeners import BACKLOG
+from hwentropyd.supervisor import NotEnoughEntropyError, Supervisor, UnknownSourceError
+
+log = logging.getLogger(__name__)
+
+#: Control connections at a time: operators and a monitoring agent, not clients.
+MAX_CONNECTIONS: Final = 64
+
+#: Seconds that a connection may be idle: two and a half of the minutes at which a
+#: monitoring agent asks as a rule, so that it may keep its connection.
+IDLE_SECONDS: Final = 150.0
+
+#: Seconds for a peer to take its reply: a program on this host that reads at all
+#: does it in milliseconds.
+TAKE_SECONDS: Final = 5.0
+
+#: Bytes read at a time.
+_READ_BYTES: Final = 64 * 1024
+
+_CREDENTIALS: Final = struct.Struct("=iii")
+
+_SERVICE: Final = "org.varlink.service"
+_SERVICE_DESCRIPTION: Final = """\
+interface org.varlink.service
+
+method GetInfo() -> (
+  vendor: string,
+  product: string,
+  version: string,
+  url: string,
+  interfaces: []string
+)
+method GetInterfaceDescription(interface: string) -> (description: string)
+
+error InterfaceNotFound (interface: string)
+error MethodNotFound (method: string)
+error MethodNotImplemented (method: string)
+error InvalidParameter (parameter: string)
+"""
+
+_Parameters = dict[str, Any]
+_Method = Callable[[_Parameters], Awaitable[_Parameters]]
+
+
+class _VarlinkError(Exception):
+    """Becomes an error reply."""
+
+    def __init__(self, error: str, **parameters: Any) -> None:
+        super().__init__(error)
+        self.error = error
+        self.parameters = parameters
+
+
+@dataclass(slots=True)
+class _Peer:
+    """Whose a connection is, and since when it is idle."""
+
+    uid: int
+    idle_since: float | None
+    """On the loop's clock; None while it has a call."""
+
+
+class Control:
+    """Answers the calls on the control socket."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._connections: dict[asyncio.Task[None], _Peer] = {}
+        self._most = _room(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._description = (
+            files("hwentropyd.operating")
+            .joinpath(f"{varlink.INTERFACE}.varlink")
+            .read_text("utf-8")
+        )
+        own = varlink.INTERFACE
+        self._methods: dict[str, _Method] = {
+            f"{_SERVICE}.GetInfo": self._get_info,
+            f"{_SERVICE}.GetInterfaceDescription": self._get_interface_description,
+            f"{own}.Status": self._status,
+            f"{own}.Sources": self._sources,
+            f"{own}.Reseed": self._reseed,
+            f"{own}.TestSource": self._test_source,
+        }
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+        return len(self._connections)
+
+    async def serve(self, sock: socket.socket) -> asyncio.Server:
+        """Start serving on a listening socket."""
+        # So few in one turn of the event loop that a newcomer has three turns for its
+        # first call to come before a crowd has made it the longest idle one.
+        at_once = max(1, self._most // 4)
+        if sys.version_info >= (3, 13):
+            # The socket file is its maker's to remove, who may be the service manager.
+            server = await asyncio.start_unix_server(
+                self._connected, sock=sock, backlog=at_once, cleanup_socket=False
+            )
+        else:
+            server = await asyncio.start_unix_server(
+                self._connected, sock=sock, backlog=at_once
+            )
+        # asyncio takes one number for both.
+        sock.listen(BACKLOG)
+        return server
+
+    async def _connected(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        if task is None or not self._make_room():
+            writer.close()
+            return
+        peer = self._connections[task] = _Peer(_uid(writer), None)
+        # `drain` then returns when the kernel has all of a reply.
+        writer.transport.set_write_buffer_limits(high=0)
+        try:
+            await self._converse(peer, reader, writer)
+        except (ProtocolError, ConnectionError, TimeoutError) as error:
+            log.debug("control connection ended: %s", str(error) or "idle, or does not read")
+        except asyncio.CancelledError:
+            # It gives way, or we stop: what it does not take now is lost.  Not raised on,
+            # here and in `_close`, since this is the task's end, and asyncio's streams
+            # log a cancelled one as a failure.
+            writer.transport.abort()
+        finally:
+            peer.idle_since = None  # it is going already
+            await _close(writer)
+            self._connections.pop(task, None)
+
+    def _make_room(self) -> bool:
+        """Whether one more may come; where it is full, an idle one is closed for it."""
+        if len(self._connections) < self._most:
+            return True
+        idle = [
+            (peer.idle_since, peer.uid, task)
+            for task, peer in self._connections.items()
+            if peer.idle_since is not None
+        ]
+        if not idle:
+            log.warning(
+                "%d control connections have a call under way: another is closed",
+                self._most,
+            )
+            return False
+        by_user = Counter(uid for _, uid, _ in idle)
+        *_, task = min(idle, key=lambda one: (-by_user[one[1]], one[0]))
+        del self._connections[task]
+        task.cancel()
+        return True
+
+    async def _converse(
+        self, peer: _Peer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        messages = varlink.MessageReader()
+        loop = asyncio.get_running_loop()
+        while True:
+            peer.idle_since = loop.time()
+            calls: list[varlink.Message] = []
+            # Bytes that do not complete a call are no sign of life.
+            async with asyncio.timeout_at(peer.idle_since + IDLE_SECONDS):
+                while not calls:
+                    data = await reader.read(_READ_BYTES)
+                    if not data:
+                        return
+                    calls = messages.feed(data)
+            peer.idle_since = None
+            for call in calls:
+                reply = await self._answer(call)
+                if not call.get("oneway"):
+                    writer.write(varlink.encode(reply))
+                    async with asyncio.timeout(TAKE_SECONDS):
+                        await writer.drain()
+                # Nothing above need have waited, and many calls may have come at once.
+                await asyncio.sleep(0)
+
+    async def _answer(self, call: varlink.Message) -> varlink.Message:
+        try:
+            method, parameters = self._find(call)
+            return {"parameters": await method(parameters)}
+        except _VarlinkError as error:
+            return {"error": error.error, "parameters": error.parameters}
+
+    def _find(self, call: varlink.Message) -> tuple[_Method, _Parameters]:
+        name = call.get("method")
+        parameters = call.get("parameters")
+        if parameters is None:
+            parameters = {}
+        if not isinstance(name, str):
+            raise _VarlinkError(f"{_SERVICE}.InvalidParameter", parameter="method")
+        if not isinstance(parameters, dict):
+            raise _VarlinkError(f"{_SERVICE}.InvalidParameter", parameter="parameters")
+        if name in self._methods:
+            return self._methods[name], parameters
+        interface, _, method = name.rpartition(".")
+        if interface not in {_SERVICE, varlink.INTERFACE}:
+            raise _VarlinkError(f"{_SERVICE}.InterfaceNotFound", interface=interface)
+        raise _VarlinkError(f"{_SERVICE}.MethodNotFound", method=method)
+
+    async def _get_info(self, _: _Parameters) -> _Parameters:
+        return {
+            "vendor": "hwentropy",
+            "product": "hwentropyd",
+            "version": VERSION,
+            "url": "",
+            "interfaces": [_SERVICE, varlink.INTERFACE],
+        }
+
+    async def _get_interface_description(self, parameters: _Parameters) -> _Parameters:
+        interface = _text(parameters, "interface")
+        descriptions = {_SERVICE: _SERVICE_DESCRIPTION, varlink.INTERFACE: self._description}
+        if interface not in descriptions:
+            raise _VarlinkError(f"{_SERVICE}.InterfaceNotFound", interface=interface)
+        return {"description": descriptions[interface]}
+
+    async def _status(self, _: _Parameters) -> _Parameters:
+        return {"status": await self._supervisor.status()}
+
+    async def _sources(self, _: _Parameters) -> _Parameters:
+        return {"sources": self._supervisor.sources()}
+
+    async def _reseed(self, _: _Parameters) -> _Parameters:
+        try:
+            return {"generation": await self._supervisor.reseed()}
+        except NotEnoughEntropyError as error:
+            raise _VarlinkError(
+                f"{varlink.INTERFACE}.NotEnoughEntropy", reason=str(error)
+            ) from None
+
+    async def _test_source(self, parameters: _Parameters) -> _Parameters:
+        name = _text(parameters, "name")
+        try:
+            result = await self._supervisor.test_source(name)
+        except UnknownSourceError:
+            known = [sampler.name for sampler in self._supervisor.samplers]
+            raise _VarlinkError(
+                f"{varlink.INTERFACE}.UnknownSource", name=name, known=known
+            ) from None
+        if not result.ran:
+            snapshot = self._supervisor.source(name) or {}
+            raise _VarlinkError(
+                f"{varlink.INTERFACE}.SourceNotReady",
+                name=name,
+                state=snapshot.get("state", ""),
+                reason=result.reason,
+            )
+        return {"passed": result.passed, "samples": result.samples, "reason": result.reason}
+
+
+def _room(descriptors: int) -> int:
+    """Connections at a time in a process that may have so many descriptors.
+
+    Three quarters are for the others: sources, workers, connections on their way to one.
+    """
+    if descriptors == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    return max(1, min(MAX_CONNECTIONS, descriptors // 4))
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    """Close once the peer has taken what is buffered; without it after TAKE_SECONDS."""
+    writer.close()
+    try:
+        async with asyncio.timeout(TAKE_SECONDS):
+            await writer.wait_closed()
+    except (ConnectionError, TimeoutError, asyncio.CancelledError):
+        writer.transport.abort()
+
+
+def _uid(writer: asyncio.StreamWriter) -> int:
+    """The user at the other end (SO_PEERCRED: pid, uid and gid as int, unix(7))."""
+    sock = writer.get_extra_info("socket")
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    return int(_CREDENTIALS.unpack(credentials)[1])
+
+
+def _text(parameters: _Parameters, name: str) -> str:
+    value = parameters.get(name)
+    if not isinstance(value, str):
+        raise _VarlinkError(f"{_SERVICE}.InvalidParameter", parameter=name)
+    return value

@@ -1,0 +1,1 @@
+"""Sampling: each source read, tested and watched, so that it hurts nobody else."""

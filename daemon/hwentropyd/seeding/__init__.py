@@ -1,0 +1,1 @@
+"""Seeding: from tested samples to the root DRBG, and when there may be output."""

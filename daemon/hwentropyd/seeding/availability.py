@@ -1,0 +1,120 @@
+"""When to reseed, when to serve on as degraded, when to fail closed: pure.
+
+    starting --first full-strength seed--> ok <--full-strength seed-- degraded, failed
+    ok --fewer than min_groups healthy counted groups, or no reseed in time--> degraded
+    degraded --degraded_seconds or degraded_bytes used up--> failed
+
+A reseed is due after `reseed_seconds`, after `reseed_bytes`, when a group comes
+in that the last seed had no part of, and when somebody asks.  It happens when
+the pool suffices, so always in full strength.  While nobody draws a byte there
+is nothing to heal; the time limit holds all the same.
+"""
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Final
+
+from hwentropy_core.page import ServiceState
+
+#: A reseed that is this many times `reseed_seconds` old means that the sources,
+#: though healthy, do not deliver.
+OVERDUE: Final = 2.0
+
+#: The reason while the sources are at it.
+COLLECTING: Final = "collecting the first seed"
+
+
+@dataclass(frozen=True, slots=True)
+class AvailabilityPolicy:
+    """The limits of `[pool]`, in seconds and bytes."""
+
+    min_groups: int
+    reseed_seconds: float
+    reseed_bytes: int
+    degraded_seconds: float
+    degraded_bytes: int
+
+
+@dataclass(slots=True)
+class Availability:
+    """The service's state; `now` is monotonic seconds throughout."""
+
+    policy: AvailabilityPolicy
+    state: ServiceState = ServiceState.STARTING
+    reason: str = COLLECTING
+    _seeded_at: float = 0.0
+    _drawn: int = 0
+    _degraded_at: float = 0.0
+    _degraded_drawn: int = 0
+    _groups: AbstractSet[str] = field(default_factory=frozenset)
+    """Groups that had part in a seed since they last came to health."""
+
+    def drawn(self, count: int) -> None:
+        """So many bytes were handed out."""
+        self._drawn += count
+        if self.state is ServiceState.DEGRADED:
+            self._degraded_drawn += count
+
+    def reseeded(self, now: float, groups: AbstractSet[str]) -> None:
+        """A full-strength seed from these groups went in."""
+        self._seeded_at = now
+        self._drawn = 0
+        self._groups |= groups
+        self.state = ServiceState.OK
+        self.reason = ""
+
+    def reseed_due(self, now: float, pooled: AbstractSet[str]) -> bool:
+        """Whether the root should be reseeded as soon as the pool suffices.
+
+        `pooled` are the groups with credit in the pool.
+        """
+        return (
+            self.state is not ServiceState.OK
+            or now - self._seeded_at >= self.policy.reseed_seconds
+            or self._drawn >= self.policy.reseed_bytes
+            or not pooled <= self._groups
+        )
+
+    def observe(self, now: float, healthy: AbstractSet[str]) -> bool:
+        """Look at the clock and at the healthy counted groups; True if the state changed."""
+        before = self.state
+        self._groups &= healthy
+        if before is ServiceState.STARTING:
+            self.reason = self.shortage(healthy) or COLLECTING
+        if before is ServiceState.OK:
+            self._degrade_if(now, healthy)
+        if self.state is ServiceState.DEGRADED:
+            self._fail_if(now)
+        return self.state is not before
+
+    def shortage(self, healthy: AbstractSet[str]) -> str:
+        """Why these groups can make no seed, or nothing where they can."""
+        if len(healthy) >= self.policy.min_groups:
+            return ""
+        return (
+            f"{len(healthy)} healthy counted groups of sources, "
+            f"min_groups asks for {self.policy.min_groups}"
+        )
+
+    def _degrade_if(self, now: float, healthy: AbstractSet[str]) -> None:
+        age = now - self._seeded_at
+        if shortage := self.shortage(healthy):
+            self.reason = shortage
+        elif age > OVERDUE * self.policy.reseed_seconds:
+            self.reason = f"no reseed for {age:.0f} s: the sources do not give enough"
+        else:
+            return
+        self.state = ServiceState.DEGRADED
+        self._degraded_at = now
+        self._degraded_drawn = 0
+
+    def _fail_if(self, now: float) -> None:
+        seconds = now - self._degraded_at
+        if seconds >= self.policy.degraded_seconds:
+            limit = f"{self.policy.degraded_seconds:g} s (degraded_seconds)"
+        elif self._degraded_drawn >= self.policy.degraded_bytes:
+            limit = f"{self.policy.degraded_bytes} bytes (degraded_bytes)"
+        else:
+            return
+        self.state = ServiceState.FAILED
+        self.reason = f"{self.reason}; stopped after {limit}"

@@ -1,0 +1,1 @@
+"""Serving: the listening sockets, and the workers that answer on their connections."""

@@ -1,0 +1,113 @@
+"""A worker's DRBG: shared by its threads, rekeyed when the generation moves.
+
+The generation is compared before every draw (one memory read).  While it
+differs from the DRBG's own, the draw waits for the seed that the supervisor
+sent before it moved the page; should that never come, the draw fails.
+"""
+
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from hwentropy_core.drbg import Drbg, Keystream
+from hwentropy_core.errors import HwentropyError
+from hwentropy_core.limits import KEY_BYTES, SMALL_BYTES
+from hwentropy_core.memory import wipe
+from hwentropy_core.page import PageReader, ServiceState
+
+#: Seconds to wait for the seed of a generation that is already on the page.  It
+#: is in the channel by then, so this is only ever reached when the worker's main
+#: thread or the supervisor has died; both are noticed well within it.
+SEED_WAIT: Final = 2.0
+#: The page gives no wake-up, so a waiting draw looks again this often, in seconds.
+_LOOK_AGAIN: Final = 0.0005
+
+#: Bytes handed out before they are reported, so that `reseed_bytes` and
+#: `degraded_bytes` hold to within this much a worker: what one worker serves in
+#: some ten milliseconds, a message that costs microseconds.
+REPORT_BYTES: Final = 16 << 20
+
+
+class SeedNotReceivedError(HwentropyError):
+    """The generation moved and no seed for it came."""
+
+
+class WorkerDrbg:
+    """The worker's child DRBG behind a lock."""
+
+    def __init__(self, page: PageReader, report: Callable[[], None]) -> None:
+        """`report` is called, from any thread, at every REPORT_BYTES drawn."""
+        self.words = page.words
+        self._drbg = Drbg(b"worker")
+        self._generation = 0
+        self._seeded = threading.Condition(threading.Lock())
+        self.drawn = 0
+        """Bytes handed out so far."""
+        self._report = report
+        self._reported = 0
+
+    @property
+    def state(self) -> ServiceState:
+        """The service state on the page."""
+        return ServiceState(self.words[PageReader.STATE])
+
+    def seed(self, generation: int, seed: bytearray) -> None:
+        """Take the seed of a generation and overwrite it."""
+        with self._seeded:
+            self._drbg.reseed([(b"parent", seed)])
+            self._generation = generation
+            wipe(seed)
+            self._seeded.notify_all()
+
+    def read_into(self, out: memoryview) -> None:
+        """Overwrite `out` with fresh output."""
+        if len(out) > SMALL_BYTES:
+            self.keystream().fill(out)
+            self.count(len(out))
+            return
+        with self._seeded:
+            if self.words[PageReader.GENERATION] != self._generation:
+                self._await_seed()
+            self._drbg.read_into(out)
+            self.drawn += len(out)
+            due = self.drawn - self._reported >= REPORT_BYTES
+        if due:
+            self._report()
+
+    def keystream(self) -> Keystream:
+        """A one-time keystream; say with `count` how much of it was handed out."""
+        key = bytearray(KEY_BYTES)
+        with self._seeded:
+            if self.words[PageReader.GENERATION] != self._generation:
+                self._await_seed()
+            self._drbg.read_into(memoryview(key))
+        return Keystream(key)
+
+    def count(self, size: int) -> None:
+        """So many bytes of a keystream were handed out."""
+        with self._seeded:
+            self.drawn += size
+            due = self.drawn - self._reported >= REPORT_BYTES
+        if due:
+            self._report()
+
+    def lease_seed(self) -> tuple[int, bytearray]:
+        """The generation and a seed of it for one client's own generator."""
+        with self._seeded:
+            if self.words[PageReader.GENERATION] != self._generation:
+                self._await_seed()
+            return self._generation, self._drbg.child_seed(b"lease", self._generation)
+
+    def take_drawn(self) -> int:
+        """Bytes handed out since this was last called."""
+        with self._seeded:
+            drawn = self.drawn - self._reported
+            self._reported = self.drawn
+            return drawn
+
+    def _await_seed(self) -> None:
+        for _ in range(round(SEED_WAIT / _LOOK_AGAIN)):
+            if self._drbg.reseeds and self.words[PageReader.GENERATION] == self._generation:
+                return
+            self._seeded.wait(_LOOK_AGAIN)
+        raise SeedNotReceivedError("no seed came for the current generation")

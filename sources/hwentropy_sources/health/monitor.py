@@ -1,0 +1,165 @@
+"""The state of one source: pure, with its clocks handed in.
+
+    absent -> starting -> healthy <-> suspect -> failed -> (pause) -> starting
+
+* `starting`: opened, and 1,024 samples are tested before the first one counts.
+* `suspect`: an intermittent alarm (false alarm rate 2^-30 per sample).  Nothing
+  it yields is used until 1,024 samples in a row raise none.
+* `failed`: a permanent alarm (2^-60), a fault, or a third intermittent alarm
+  while suspect.  Opened again after a pause that doubles from 1 to 60 seconds.
+* `absent`: not on this machine, and not seen healthy before; looked for again
+  after the same pause.
+
+A source that was healthy and is then not found has `failed`, with the reason:
+an operator must not have to guess that there once was a device.
+
+What this does not protect against: an adversary who controls a source and
+feeds it plausible bytes.  That is what mixing and independence groups are for.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final
+
+from hwentropy_sources.contract import STARTUP_SAMPLES, Claim
+
+from . import Alarm, Finding, HealthTests, Level
+
+#: Seconds before a failed source is tried again: first and longest.  The first
+#: lets a restarted daemon (tpm2-abrmd, swtpm) come back; the longest keeps the
+#: wait of somebody who has just repaired a device below a minute.
+FIRST_PAUSE: Final = 1.0
+LONGEST_PAUSE: Final = 60.0
+
+#: Intermittent alarms in one suspect spell before it counts as failed.  At
+#: 2^-30 a false one, three within a few thousand samples have a chance below 2^-60.
+SUSPECT_ALARMS: Final = 3
+
+Clock = Callable[[], float]
+
+
+class SourceState(StrEnum):
+    """See the module's docstring."""
+
+    ABSENT = "absent"
+    STARTING = "starting"
+    HEALTHY = "healthy"
+    SUSPECT = "suspect"
+    FAILED = "failed"
+
+
+class SourceMonitor:
+    """What is known of one source's health, fed with what its sampler sees."""
+
+    def __init__(self, monotonic: Clock, wall: Clock) -> None:
+        self._monotonic = monotonic
+        self._wall = wall
+        self._tests: HealthTests | None = None
+        self._clean = 0
+        self._suspect_alarms = 0
+        self._pause = 0.0
+        self._next_pause = FIRST_PAUSE
+        self._entered = monotonic()
+        self._was_healthy = False
+        self.state = SourceState.STARTING
+        self.since = wall()
+        """When it came into this state, seconds since the epoch."""
+        self.reason = "not opened yet"
+        self.remedy = ""
+        self.samples = 0
+        """Samples tested since the daemon started."""
+        self.alarms: Counter[Alarm] = Counter()
+
+    @property
+    def usable(self) -> bool:
+        """Whether what it yields now may go into the pool."""
+        return self.state is SourceState.HEALTHY
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is being sampled."""
+        return self._tests is not None
+
+    @property
+    def open_at(self) -> float:
+        """Monotonic time from which it may be opened (again)."""
+        return self._entered + self._pause
+
+    def opened(self, claim: Claim) -> None:
+        """The source is open; its startup test begins."""
+        self._tests = HealthTests(claim)
+        self._clean = 0
+        self._enter(SourceState.STARTING, "startup test")
+
+    def sampled(self, data: bytes | bytearray, count: int) -> bool:
+        """Test `count` samples; True when they may be used."""
+        if self._tests is None:
+            msg = "samples of a source that is not open"
+            raise RuntimeError(msg)
+        self.samples += count
+        was_usable = self.usable
+        finding = self._tests.feed(data)
+        if finding is None:
+            # A run raises each level once.  Below H = 0.03 more than 1,024 samples
+            # lie between the two: they are not clean.
+            if not self._tests.alarm_stands:
+                self._clean_samples(count)
+            return was_usable
+        self.alarms[finding.alarm] += 1
+        if finding.level is Level.PERMANENT:
+            self._fail(finding.describe())
+        elif self.state is SourceState.STARTING:
+            self._fail(f"startup test: {finding.describe()}")
+        else:
+            self._suspect(finding)
+        return False
+
+    def fault(self, alarm: Alarm, reason: str, remedy: str = "") -> None:
+        """It hung, raised, came back short or failed its on-demand test."""
+        self.alarms[alarm] += 1
+        self._fail(reason, remedy)
+
+    def missing(self, reason: str, remedy: str = "") -> None:
+        """It is not on this machine, or has gone."""
+        if self._was_healthy:
+            if self.state is not SourceState.FAILED:
+                self.alarms[Alarm.GONE] += 1
+            self._fail(reason, remedy)
+        else:
+            self._retry_later(SourceState.ABSENT, reason, remedy)
+
+    def _clean_samples(self, count: int) -> None:
+        self._clean += count
+        if self.state is SourceState.HEALTHY:
+            if self._monotonic() - self._entered > LONGEST_PAUSE:
+                self._next_pause = FIRST_PAUSE
+        elif self._clean >= STARTUP_SAMPLES:
+            self._suspect_alarms = 0
+            self._was_healthy = True
+            self._enter(SourceState.HEALTHY, "")
+
+    def _suspect(self, finding: Finding) -> None:
+        self._clean = 0
+        self._suspect_alarms += 1
+        if self._suspect_alarms >= SUSPECT_ALARMS:
+            self._fail(f"{self._suspect_alarms} alarms in a row, last {finding.describe()}")
+        else:
+            self._enter(SourceState.SUSPECT, finding.describe())
+
+    def _fail(self, reason: str, remedy: str = "") -> None:
+        self._retry_later(SourceState.FAILED, reason, remedy)
+
+    def _retry_later(self, state: SourceState, reason: str, remedy: str) -> None:
+        self._tests = None
+        self._pause = self._next_pause
+        self._next_pause = min(2 * self._pause, LONGEST_PAUSE)
+        self._enter(state, reason, remedy)
+
+    def _enter(self, state: SourceState, reason: str, remedy: str = "") -> None:
+        if self.state is not state:
+            self.since = self._wall()
+        self.state = state
+        self.reason = reason
+        self.remedy = remedy
+        self._entered = self._monotonic()

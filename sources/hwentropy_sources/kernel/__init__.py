@@ -1,0 +1,1 @@
+"""What the kernel's generator gives: getrandom, and the CPU's share by way of a reseed."""

@@ -1,0 +1,1 @@
+"""A TPM 2.0's generator, through libtss2."""

@@ -1,0 +1,270 @@
+"""Supervisor and workers as processes: what they may touch, and what replaces them."""
+
+import asyncio
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from hwentropyd.channel import Fresh
+from hwentropyd.config.schema import ServerConfig
+from hwentropyd.hardening import raise_descriptor_limit
+from hwentropyd.seeding.root import Root
+from hwentropyd.serving.workers import WorkerPool
+from support.daemon import PATIENCE, ROOT, Daemon
+from support.raw_client import OK, ask, is_closed
+
+pytestmark = pytest.mark.process
+
+#: Only root may look into an undumpable process, which the workers are.
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to look into a worker")
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    """A daemon of its own, since its processes are killed; its log has no traceback after."""
+    raise_descriptor_limit()
+    with Daemon() as one:
+        one.wait_for(lambda: len(started_workers(one)) == 2, "serving with both workers")
+        yield one
+        one.check_log()
+
+
+def started_workers(daemon: Daemon) -> list[int]:
+    """The workers that have come as far as giving up their rights."""
+    return [pid for pid in daemon.worker_pids() if "NoNewPrivs:\t1" in status_of(pid)]
+
+
+def status_of(pid: int) -> str:
+    """What the kernel says of a process; empty when it has gone."""
+    try:
+        return Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def ended(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has waited for yet has."""
+    return "State:" not in status_of(pid) or "State:\tZ" in status_of(pid)
+
+
+@as_root
+def test_a_worker_has_no_device_open(daemon: Daemon) -> None:
+    """But for /dev/null at its input: sockets, epoll's and Landlock's handles, the page."""
+    for pid in daemon.worker_pids():
+        for fd in Path(f"/proc/{pid}/fd").iterdir():
+            target = str(fd.readlink())
+            if fd.name == "0":
+                assert target == "/dev/null"
+            elif fd.name in {"1", "2"}:
+                assert target == str(daemon.output)
+            else:
+                assert not stat.S_ISCHR(fd.stat().st_mode) | stat.S_ISBLK(fd.stat().st_mode)
+                assert target.startswith(
+                    ("socket:", "anon_inode:", "/memfd:hwentropy-generation")
+                ), target
+
+
+@as_root
+def test_the_generation_page_is_read_only_in_a_worker(daemon: Daemon) -> None:
+    """The supervisor maps the page writable, every worker read-only."""
+
+    def mappings(pid: int) -> list[str]:
+        lines = Path(f"/proc/{pid}/maps").read_text().splitlines()
+        return [line.split()[1] for line in lines if "hwentropy-generation" in line]
+
+    assert mappings(daemon.pid) == ["rw-s"]
+    assert [mappings(pid) for pid in daemon.worker_pids()] == [["r--s"], ["r--s"]]
+
+
+#: Gives up files as a worker does, then tries to get at some.
+FORBIDDEN = """
+import os, sys
+from hwentropyd.hardening import forbid_files
+print(forbid_files())
+def attempt(path, flags):
+    try:
+        os.close(os.open(path, flags, 0o600))
+    except OSError as error:
+        return error.strerror
+    return "opened"
+for path in ("/dev/hwrng", "/dev/urandom", "/dev/null", "/etc/passwd", "/proc/self/maps"):
+    print(path, attempt(path, os.O_RDONLY))
+print("write", attempt(sys.argv[1], os.O_WRONLY))
+print("create", attempt(sys.argv[1] + ".new", os.O_WRONLY | os.O_CREAT))
+"""
+
+
+def test_a_process_without_files_opens_no_device_and_no_file(tmp_path: Path) -> None:
+    """What a worker does to itself closes devices and files to it, root or not."""
+    file = tmp_path / "file"
+    file.touch()
+    done = subprocess.run(
+        [sys.executable, "-c", FORBIDDEN, str(file)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    applied, *attempts = done.stdout.splitlines()
+    if applied == "False":
+        pytest.skip("this kernel has no Landlock")
+    assert len(attempts) == 7
+    for attempt in attempts:
+        if attempt.startswith("/dev/hwrng") and not Path("/dev/hwrng").exists():
+            continue
+        assert attempt.endswith("Permission denied"), attempts
+
+
+def test_every_thread_of_a_worker_has_given_its_rights_up(daemon: Daemon) -> None:
+    """Landlock holds for the threads that serve: all came after it (no_new_privs shows it)."""
+    for pid in daemon.worker_pids():
+        threads = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
+        assert len(threads) > 1
+        assert all("NoNewPrivs:\t1" in thread for thread in threads)
+
+
+def test_no_process_leaves_a_core_dump(daemon: Daemon) -> None:
+    """The limit is 0 in each, and a worker that crashes leaves no file behind."""
+    before = set(daemon.directory.iterdir())
+    pids = [daemon.pid, *daemon.worker_pids()]
+    for pid in pids:
+        limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+        core = next(line for line in limits if line.startswith("Max core file size"))
+        assert core.split()[4:6] == ["0", "0"]
+    os.kill(pids[1], signal.SIGSEGV)
+    daemon.wait_for(lambda: ended(pids[1]), "rid of a crashed worker")
+    daemon.wait_for(lambda: "(signal 11)" in daemon.log, "replacing it")
+    assert set(daemon.directory.iterdir()) == before
+
+
+#: Protects its memory as the daemon does and says so; then waits to be looked at.
+UNDUMPABLE = """
+import ctypes, sys
+from hwentropyd.hardening import protect_memory
+if sys.argv[1] == "protected":
+    protect_memory()
+print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)  # PR_GET_DUMPABLE
+"""
+
+
+@pytest.mark.parametrize(("how", "dumpable"), [("protected", "0"), ("open", "1")])
+def test_protected_memory_is_undumpable(how: str, dumpable: str) -> None:
+    """After protect_memory the kernel says the process is not dumpable; before, it is."""
+    done = subprocess.run(
+        [sys.executable, "-c", UNDUMPABLE, how], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == dumpable
+
+
+def test_a_killed_worker_is_replaced_and_the_other_goes_on(daemon: Daemon) -> None:
+    """Its clients see the end and are served when they reconnect; the others notice nothing."""
+    killed, spared = daemon.worker_pids()
+    with ExitStack() as stack:
+        socks = [stack.enter_context(daemon.connect()) for _ in range(10)]
+        assert all(ask(sock, 16).status == OK for sock in socks)
+        os.kill(killed, signal.SIGKILL)
+        daemon.wait_for(lambda: killed not in daemon.worker_pids(), "rid of it")
+        lost = []
+        for sock in socks:
+            try:
+                assert ask(sock, 16).status == OK
+            except (EOFError, ConnectionError):
+                lost.append(sock)
+        assert len(lost) == 5
+        assert all(is_closed(sock) for sock in lost if sock.fileno() >= 0)
+    daemon.check()
+    daemon.wait_for(lambda: len(daemon.worker_pids()) == 2, "back to two workers")
+    assert spared in daemon.worker_pids()
+    assert f"worker {killed} ended (signal 9): replaced" in daemon.log
+
+
+def test_an_answer_for_a_worker_that_has_just_gone_is_forgotten() -> None:
+    """Its wish for fresh entropy may be met in the moment in which it is closed."""
+
+    def nothing(*_: object) -> None:
+        """Nobody listens to the worker here."""
+
+    async def scenario() -> None:
+        pool = WorkerPool(
+            Root(), ServerConfig(workers=1), drawn=nothing, want_fresh=nothing, ended=nothing
+        )
+        pool.start()
+        (worker,) = pool.workers
+        worker.close()
+        pool.workers.clear()
+        worker.send(Fresh(1, met=True))
+
+    asyncio.run(scenario())
+
+
+def test_losing_all_workers_costs_the_connections_only(daemon: Daemon) -> None:
+    """Once every worker is lost, a client that connects waits until a new one serves it."""
+    generation = daemon.generation()
+    lost = daemon.worker_pids()
+    for pid in lost:
+        os.kill(pid, signal.SIGKILL)
+    daemon.wait_for(lambda: not set(lost) & set(daemon.worker_pids()), "rid of them")
+    seen = {daemon.read(32).payload for _ in range(20)}
+    assert len(seen) == 20
+    assert daemon.generation() >= generation
+
+
+def test_workers_end_with_a_killed_supervisor(daemon: Daemon) -> None:
+    """SIGKILL to the supervisor: no worker goes on alone, whatever its clients do."""
+    with daemon.connect() as sock, daemon.connect(daemon.stream) as stream:
+        assert ask(sock, 16).status == OK
+        assert stream.recv(1)
+        workers = daemon.worker_pids()
+        assert sorted(daemon.kill()) == sorted(workers)  # it waits for their end
+        assert is_closed(sock)
+
+
+def test_a_restart_replaces_the_sockets_of_a_crash(daemon: Daemon) -> None:
+    """After kill -9 the socket files are still there, and the next daemon serves on them."""
+    daemon.kill()
+    assert daemon.entropy.exists()
+    with pytest.raises(ConnectionRefusedError):
+        daemon.connect()
+    daemon.start()
+    daemon.wait_until_settled()
+    daemon.check()
+
+
+def test_a_second_daemon_on_the_same_directory_gives_way(daemon: Daemon) -> None:
+    """It exits with 3 and one sentence; the first goes on with its sockets."""
+    inodes = [path.stat().st_ino for path in (daemon.entropy, daemon.stream, daemon.control)]
+    done = subprocess.run(
+        daemon.command(),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 3
+    assert f"another hwentropyd serves {daemon.directory}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert [
+        path.stat().st_ino for path in (daemon.entropy, daemon.stream, daemon.control)
+    ] == inodes
+    daemon.check()
+
+
+def test_no_output_appears_in_status_or_log(daemon: Daemon) -> None:
+    """None of the bytes that were handed out is in what an operator or the journal sees."""
+    blocks = [daemon.read(16).payload for _ in range(50)]
+    with daemon.connect() as sock:
+        blocks += [ask(sock, 2000).payload[:16] for _ in range(50)]
+    shown = (repr(daemon.status()) + daemon.log).encode()
+    assert b"generation" in shown
+    for block in blocks:
+        assert block not in shown
+        assert block[:4].hex().encode() not in shown
+        assert repr(block)[2:-1].encode() not in shown

@@ -1,0 +1,105 @@
+"""The root DRBG: one step from the pool's seed to a new generation."""
+
+import pytest
+from pytest_mock import MockerFixture
+
+from hwentropy_core.page import PageReader
+from hwentropyd.seeding.pool import Contribution, Pool, Seed, SeedPolicy
+from hwentropyd.seeding.root import Root
+
+
+def seed(fill: bytes = b"x") -> Seed:
+    """What a pool gives."""
+    pool = Pool(SeedPolicy())
+    pool.add(Contribution("a", "g", bytearray(fill * 40), 320.0, 0.0))
+    return pool.take()
+
+
+def test_it_gives_nothing_before_the_first_seed() -> None:
+    """Guarantee 1, at its root."""
+    root = Root()
+    assert not root.seeded
+    assert (root.generation, root.reseeds) == (0, 0)
+    with pytest.raises(RuntimeError, match="not seeded"):
+        root.child_seed(b"worker 1", 0)
+
+
+def test_the_generation_moves_after_the_seeds_are_sent() -> None:
+    """A worker that sees the page move has its seed in the channel already."""
+    root = Root()
+    reader = PageReader(root.page.fd)
+    seen: list[tuple[int, int, bytes]] = []
+
+    def send(generation: int) -> None:
+        seen.append((generation, reader.generation, bytes(root.child_seed(b"w", generation))))
+
+    assert root.reseed(seed(), send) == 1
+    assert reader.generation == 1
+    assert root.reseed(seed(), send) == 2
+    assert [(new, published) for new, published, _ in seen] == [(1, 0), (2, 1)]
+    assert seen[0][2] != seen[1][2]
+    assert root.reseeds == 2
+
+
+def test_the_generation_stays_when_sending_fails() -> None:
+    """Nobody is told of a generation whose seeds were not sent."""
+    root = Root()
+
+    def broken(generation: int) -> None:
+        raise BrokenPipeError("no worker")
+
+    with pytest.raises(BrokenPipeError, match="no worker"):
+        root.reseed(seed(), broken)
+    assert root.generation == 0
+
+
+def test_no_two_children_get_the_same_seed() -> None:
+    """Not for the same label in the same generation either (a worker that was replaced)."""
+    root = Root()
+    root.reseed(seed(), lambda _: None)
+    seeds = [bytes(root.child_seed(label, 1)) for label in (b"1", b"2") for _ in range(50)]
+    root.reseed(seed(), lambda _: None)
+    seeds += [bytes(root.child_seed(label, 2)) for label in (b"1", b"2") for _ in range(50)]
+    assert len(set(seeds)) == len(seeds) == 200
+    assert {len(one) for one in seeds} == {32}
+
+
+def test_two_daemons_with_the_same_seed_differ(mocker: MockerFixture) -> None:
+    """Sources that lie in the same way do not make two daemons the same."""
+    clock = mocker.patch("hwentropyd.seeding.root.time.time_ns")
+    given = []
+    for now in (1, 2):
+        clock.return_value = now
+        root = Root()
+        root.reseed(seed(), lambda _: None)
+        given.append(bytes(root.child_seed(b"w", 1)))
+    assert given[0] != given[1]
+
+
+def test_seed_material_is_overwritten() -> None:
+    """What went into the generator is in no other place any more."""
+    material = seed()
+    data = material.materials[0][1]
+    assert data == b"x" * 40
+    Root().reseed(material, lambda _: None)
+    assert data == bytes(40)
+
+
+def test_seed_material_is_overwritten_when_the_reseed_fails(mocker: MockerFixture) -> None:
+    """An error leaves no material behind, and no new generation."""
+    material = seed()
+    root = Root()
+    mocker.patch("hwentropyd.seeding.root.Drbg.reseed", side_effect=MemoryError)
+    with pytest.raises(MemoryError):
+        root.reseed(material, lambda _: None)
+    assert material.materials[0][1] == bytes(40)
+    assert root.generation == 0
+
+
+def test_erase_forgets() -> None:
+    """Nothing comes of it afterwards."""
+    root = Root()
+    root.reseed(seed(), lambda _: None)
+    root.erase()
+    with pytest.raises(RuntimeError, match="not seeded"):
+        root.child_seed(b"w", 1)

@@ -1,0 +1,608 @@
+"""One connection over a socket pair, a real generator and a real page.
+
+The connection is served by the test itself, step by step, so that what it waits
+for between two steps is part of what is tested.
+"""
+
+# What a parked connection holds is looked at:
+# pyright: reportPrivateUsage=false
+
+import json
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Self
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pytest_mock import MockerFixture
+
+from hwentropy_core.limits import MAX_READ, SMALL_BYTES
+from hwentropy_core.page import PageReader, PageWriter, ServiceState
+from hwentropy_core.wire import (
+    HEADER,
+    LEASE_BYTES,
+    Op,
+    Reply,
+    ReplyFlag,
+    ReplyReader,
+    Request,
+    RequestFlag,
+    Status,
+    decode_lease,
+    encode_request,
+)
+from hwentropyd.worker import drbg as generator_module
+from hwentropyd.worker.connection import (
+    CHUNK_BYTES,
+    FAST_PATH_BYTES,
+    Buffers,
+    ClientConnection,
+    LeaseTerms,
+    Wait,
+)
+from hwentropyd.worker.drbg import WorkerDrbg
+
+#: Lengths around every boundary of the code that answers.
+LENGTHS = [
+    1,
+    32,
+    SMALL_BYTES - 1,
+    SMALL_BYTES,
+    SMALL_BYTES + 1,
+    FAST_PATH_BYTES,
+    FAST_PATH_BYTES + 1,
+    4096,
+    CHUNK_BYTES - HEADER.size,
+    CHUNK_BYTES,
+    CHUNK_BYTES + 1,
+    MAX_READ,
+]
+
+
+@dataclass
+class Load:
+    """No thread is free: a connection does not linger."""
+
+    idle: int = 0
+    alone: bool = False
+    bulk: threading.Lock = field(default_factory=threading.Lock)
+
+
+def read(length: int, tag: int = 0, flags: int = 0) -> bytes:
+    """A READ."""
+    return encode_request(Request(Op.READ, RequestFlag(flags), tag, length))
+
+
+def info(tag: int = 0) -> bytes:
+    """An INFO."""
+    return encode_request(Request(Op.INFO, RequestFlag(0), tag, 0))
+
+
+class Bench:
+    """Both ends of a connection, and what serves it."""
+
+    def __init__(self, *, stream: bool = False, page: PageWriter | None = None) -> None:
+        self.page = page or PageWriter()
+        self.generator = WorkerDrbg(PageReader(self.page.fd), lambda: None)
+        ours, self.client = socket.socketpair()
+        # As the engine does, shorter: nobody reads while the test serves.
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 1000))
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 1000))
+        self.client.setblocking(False)
+        self.load = Load()
+        self.buffers = Buffers()
+        terms = LeaseTerms(1 << 30, 300, self.page.fd)
+        self.connection = ClientConnection(ours, 1, self.generator, terms, stream=stream)
+        self._reader = ReplyReader()
+        self.waits: list[Wait] = []
+
+    def seeded(self, state: ServiceState = ServiceState.OK) -> "Bench":
+        """With a seed and in this state."""
+        self.generator.seed(self.page.generation + 1, bytearray(b"s" * 32))
+        self.page.generation += 1
+        self.page.state = state
+        return self
+
+    def serve(self) -> Wait:
+        """One turn; afterwards the thread's outbox holds no byte of the reply."""
+        wait = self.connection.serve(self.buffers, self.load)
+        assert self.buffers.outbox.tobytes() == bytes(len(self.buffers.outbox))
+        self.waits.append(wait)
+        return wait
+
+    def received(self) -> list[tuple[Reply, bytes]]:
+        """What the client has got by now."""
+        try:
+            while data := self.client.recv(1 << 20):
+                self._reader.feed(data)
+        except (BlockingIOError, ConnectionResetError):
+            pass
+        replies = []
+        while (one := self._reader.next()) is not None:
+            replies.append((one[0], bytes(one[1])))
+        return replies
+
+    def received_bytes(self) -> int:
+        """How many bytes the client has got since it last looked."""
+        try:
+            return len(self.client.recv(1 << 20))
+        except BlockingIOError:
+            return 0
+
+    def settle(self) -> list[tuple[Reply, bytes]]:
+        """Serve and read until it waits for something that is not its client."""
+        replies = []
+        while True:
+            wait = self.serve()
+            replies += self.received()
+            if wait not in {Wait.WRITABLE, Wait.YIELD}:
+                return replies
+
+    def ask(self, requests: bytes) -> list[tuple[Reply, bytes]]:
+        """Send requests and return the replies."""
+        self.client.sendall(requests)
+        return self.settle()
+
+    def close(self) -> None:
+        """Both ends."""
+        self.connection.sock.close()
+        self.client.close()
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close both ends."""
+        self.close()
+
+
+@pytest.fixture(params=["crowded", "lingering", "alone"])
+def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+    """A connection of a worker that was seeded, with and without free and busy threads."""
+    one = Bench().seeded()
+    one.load.idle = int(request.param != "crowded")
+    one.load.alone = request.param == "alone"
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def unseeded() -> Iterator[Bench]:
+    """A connection of a worker that was not seeded yet."""
+    one = Bench()
+    yield one
+    one.close()
+
+
+def statuses(replies: list[tuple[Reply, bytes]]) -> list[tuple[int, Status]]:
+    """Tags and statuses."""
+    return [(reply.tag, reply.status) for reply, _ in replies]
+
+
+# Requests and replies
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_read_is_answered_whole(bench: Bench, length: int) -> None:
+    """Header and exactly so many bytes, which are not what a buffer held before."""
+    [(reply, payload)] = bench.ask(read(length, 513))
+    assert reply == Reply(Status.OK, ReplyFlag(0), 513, length)
+    assert len(payload) == length
+    assert length < 32 or payload.count(0) < len(payload) // 8
+    assert bench.connection.requests == 1
+    assert bench.waits[-1] is Wait.INPUT
+
+
+@given(st.lists(st.integers(1, 3 * SMALL_BYTES), min_size=1, max_size=40))
+def test_pipelined_requests_are_answered_in_their_order(lengths: list[int]) -> None:
+    """Each with its own tag and length, and no two with the same bytes."""
+    with Bench().seeded() as bench:
+        requests = b"".join(read(length, tag) for tag, length in enumerate(lengths))
+        replies = bench.ask(requests)
+        assert [(one.tag, one.length) for one, _ in replies] == list(enumerate(lengths))
+        long = [payload for _, payload in replies if len(payload) >= 16]
+        assert len(set(long)) == len(long)
+
+
+def test_more_requests_than_one_receive_takes(bench: Bench) -> None:
+    """Two thousand at once, each answered."""
+    requests = b"".join(read(16, tag) for tag in range(2000))
+    assert statuses(bench.ask(requests)) == [(tag, Status.OK) for tag in range(2000)]
+
+
+def test_a_request_may_come_byte_by_byte(bench: Bench) -> None:
+    """Nothing is answered before its last byte is there."""
+    for request in (read(100, 1), info(2), read(3, 3)):
+        for byte in request[:-1]:
+            assert bench.ask(bytes([byte])) == []
+        [(reply, _)] = bench.ask(request[-1:])
+        assert reply.status is Status.OK
+
+
+@given(st.lists(st.integers(0, 7), max_size=40), st.data())
+def test_how_requests_are_cut_does_not_matter(kinds: list[int], data: st.DataObject) -> None:
+    """The same replies, whatever pieces the requests come in."""
+    table = [
+        read(1, 1),
+        read(2000, 2),
+        info(3),
+        read(MAX_READ + 1, 4),
+        read(32, 5, RequestFlag.DONT_BLOCK),
+        read(1024, 6),
+        read(1025, 7),
+        read(40000, 8),
+    ]
+    stream = b"".join(table[kind] for kind in kinds)
+    with Bench().seeded() as bench:
+        replies: list[tuple[Reply, bytes]] = []
+        while stream:
+            size = data.draw(st.integers(1, len(stream)))
+            replies += bench.ask(stream[:size])
+            stream = stream[size:]
+        assert [reply.tag for reply, _ in replies] == [kind + 1 for kind in kinds]
+        assert bench.waits[-1:] in ([], [Wait.INPUT])
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        HEADER.pack(0, 0, 9, 1),
+        HEADER.pack(4, 0, 9, 1),
+        HEADER.pack(255, 255, 9, 0xFFFFFFFF),
+        HEADER.pack(Op.READ, 0, 9, 0),
+        HEADER.pack(Op.READ, 4, 9, 1),
+        HEADER.pack(Op.INFO, 0, 9, 1),
+        HEADER.pack(Op.INFO, 1, 9, 0),
+    ],
+)
+def test_a_bad_request_is_answered_and_ends_the_connection(
+    bench: Bench, request_bytes: bytes
+) -> None:
+    """Those before it are answered; those behind it are not."""
+    replies = bench.ask(read(32, 1) + read(5000, 2) + request_bytes + read(32, 3))
+    assert statuses(replies) == [(1, Status.OK), (2, Status.OK), (9, Status.BAD_REQUEST)]
+    assert bench.waits[-1] is Wait.END
+
+
+def test_a_bad_request_is_answered_to_a_slow_client_too(bench: Bench) -> None:
+    """It waits for room first, behind what was asked for before."""
+    bench.client.sendall(read(MAX_READ, 1) + HEADER.pack(9, 9, 9, 9))
+    while (wait := bench.serve()) is Wait.YIELD:
+        pass
+    assert wait is Wait.WRITABLE
+    replies = bench.received() + bench.settle()
+    assert statuses(replies) == [(1, Status.OK), (9, Status.BAD_REQUEST)]
+    assert bench.waits[-1] is Wait.END
+
+
+def test_too_long_leaves_the_connection_open(bench: Bench) -> None:
+    """And the next request is answered."""
+    replies = bench.ask(read(MAX_READ + 1, 1) + read(0xFFFFFFFF, 2) + read(MAX_READ, 3))
+    assert statuses(replies) == [
+        (1, Status.TOO_LONG),
+        (2, Status.TOO_LONG),
+        (3, Status.OK),
+    ]
+    assert bench.waits[-1] is Wait.INPUT
+
+
+def test_info_says_how_it_is(bench: Bench) -> None:
+    """The keys of docs/protocol.md, at any length of the rest of the pipeline."""
+    replies = bench.ask(info(1) + read(32, 2) + info(3))
+    assert [reply.tag for reply, _ in replies] == [1, 2, 3]
+    said = json.loads(replies[0][1])
+    assert said["protocol"] == [1]
+    assert (said["state"], said["generation"]) == ("ok", 1)
+    assert said["limits"]["max_read"] == MAX_READ
+    assert replies[2][1] == replies[0][1]
+
+
+@given(st.binary(max_size=200), st.sampled_from(ServiceState))
+def test_no_bytes_of_a_peer_raise(data: bytes, state: ServiceState) -> None:
+    """Whatever comes, it ends in replies, a wait or the end; and nothing before a seed."""
+    with Bench() as bench:
+        if state is not ServiceState.STARTING:
+            bench.seeded(state)
+        replies = bench.ask(data)
+        if state in {ServiceState.STARTING, ServiceState.FAILED}:
+            assert all(
+                reply.status is not Status.OK or is_info(load) for reply, load in replies
+            )
+        assert bench.waits[-1] in {Wait.INPUT, Wait.END, Wait.SEED, Wait.FRESH}
+
+
+def test_a_lease_is_a_seed_of_the_clients_own(bench: Bench) -> None:
+    """With its terms; the page comes with the first one only; no two are the same."""
+    lease = encode_request(Request(Op.LEASE, RequestFlag(0), 5, 0))
+    bench.client.sendall(read(32, 4) + lease)
+    while bench.serve() is Wait.YIELD:
+        pass
+    data, fds, _, _ = socket.recv_fds(bench.client, 40 + HEADER.size, 1)
+    more, more_fds, _, _ = socket.recv_fds(bench.client, 1 << 16, 1)
+    data += more
+    fds += more_fds
+    assert len(fds) == 1
+    reader = PageReader(fds[0])
+    os.close(fds[0])
+    assert reader.generation == 1
+    first = decode_lease(bytearray(data[-LEASE_BYTES:]))
+    [(reply, payload)] = bench.ask(lease)
+    assert reply == Reply(Status.OK, ReplyFlag(0), 5, LEASE_BYTES)
+    second = decode_lease(bytearray(payload))
+    assert (first.generation, first.max_bytes, first.max_seconds) == (1, 1 << 30, 300)
+    assert first.seed != second.seed
+    bench.page.state = ServiceState.FAILED
+    assert statuses(bench.ask(lease)) == [(5, Status.FAILED_CLOSED)]
+
+
+def is_info(payload: bytes) -> bool:
+    """Whether it is the reply to an INFO."""
+    return payload.startswith(b'{"protocol"')
+
+
+# The daemon's state
+
+
+def test_before_the_seed_a_request_waits(unseeded: Bench) -> None:
+    """Those behind it too; INFO before it is answered; all of them once there is a seed."""
+    replies = unseeded.ask(info(1) + read(32, 2) + info(3) + read(5000, 4))
+    assert statuses(replies) == [(1, Status.OK)]
+    assert json.loads(replies[0][1])["state"] == "starting"
+    assert unseeded.waits[-1] is Wait.SEED
+    assert unseeded.ask(b"") == []
+    unseeded.seeded()
+    replies = unseeded.settle()
+    assert statuses(replies) == [(2, Status.OK), (3, Status.OK), (4, Status.OK)]
+
+
+@pytest.mark.parametrize("flags", [1, 3])
+def test_before_the_seed_dont_block_says_so(unseeded: Bench, flags: int) -> None:
+    """At once, and the connection stays."""
+    assert statuses(unseeded.ask(read(32, 7, flags))) == [(7, Status.NOT_SEEDED)]
+    assert unseeded.waits[-1] is Wait.INPUT
+    unseeded.seeded()
+    assert statuses(unseeded.ask(read(32, 8, flags & 1))) == [(8, Status.OK)]
+
+
+def test_failed_closed_gives_nothing(bench: Bench) -> None:
+    """Until it has recovered, on the same connection."""
+    bench.page.state = ServiceState.FAILED
+    replies = bench.ask(read(32, 1) + read(5000, 2) + read(32, 3, 2) + info(4))
+    assert statuses(replies)[:3] == [(tag, Status.FAILED_CLOSED) for tag in (1, 2, 3)]
+    assert json.loads(replies[3][1])["state"] == "failed"
+    assert all(not payload for _, payload in replies[:3])
+    bench.page.state = ServiceState.OK
+    assert statuses(bench.ask(read(32, 5))) == [(5, Status.OK)]
+
+
+@pytest.mark.parametrize("length", [1, 32, 5000])
+def test_degraded_is_said_in_every_reply(bench: Bench, length: int) -> None:
+    """And only while it lasts."""
+    bench.page.state = ServiceState.DEGRADED
+    [(reply, payload)] = bench.ask(read(length, 1))
+    assert reply == Reply(Status.OK, ReplyFlag.DEGRADED, 1, length)
+    assert len(payload) == length
+    bench.page.state = ServiceState.OK
+    [(reply, _)] = bench.ask(read(length, 2))
+    assert reply.flags == ReplyFlag(0)
+
+
+def test_a_seed_that_never_comes_ends_the_connection(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """The page has moved and the worker has no seed for it: not a byte."""
+    mocker.patch.object(generator_module, "SEED_WAIT", 0.002)
+    bench.page.generation += 1
+    bench.client.sendall(read(32, 1))
+    # The header of the reply that was not to be is no secret and may stay.
+    assert bench.connection.serve(bench.buffers, bench.load) is Wait.END
+    assert bench.received() == []
+
+
+# Prediction resistance
+
+
+@pytest.mark.parametrize(("met", "status"), [(True, Status.OK), (False, Status.FAILED_CLOSED)])
+def test_prediction_resistance_waits_for_its_answer(
+    bench: Bench,
+    met: bool,  # noqa: FBT001 (a table)
+    status: Status,
+) -> None:
+    """The bytes when fresh entropy came, an error and none when it did not."""
+    assert statuses(bench.ask(read(16, 1) + read(32, 2, 2) + read(16, 3))) == [(1, Status.OK)]
+    assert bench.waits[-1] is Wait.FRESH
+    bench.connection.fresh = met
+    assert statuses(bench.settle()) == [(2, status), (3, Status.OK)]
+
+
+def test_every_request_with_prediction_resistance_asks_anew(bench: Bench) -> None:
+    """One answer is for one request."""
+    bench.client.sendall(read(32, 1, 2) + read(32, 2, 2))
+    assert bench.settle() == []
+    bench.connection.fresh = True
+    assert statuses(bench.settle()) == [(1, Status.OK)]
+    assert bench.waits[-1] is Wait.FRESH
+    bench.connection.fresh = True
+    assert statuses(bench.settle()) == [(2, Status.OK)]
+
+
+def test_an_answer_does_not_outlive_its_request(bench: Bench) -> None:
+    """It came, and the service failed before it was used: the next request asks again."""
+    assert bench.ask(read(32, 1, 2)) == []
+    bench.connection.fresh = True
+    bench.page.state = ServiceState.FAILED
+    assert statuses(bench.settle()) == [(1, Status.FAILED_CLOSED)]
+    bench.page.state = ServiceState.OK
+    assert bench.ask(read(32, 2, 2)) == []
+    assert bench.waits[-1] is Wait.FRESH
+
+
+# Clients that do not read
+
+
+def held(connection: ClientConnection) -> int:
+    """Bytes that a parked connection keeps."""
+    replies = sum(len(reply.fixed) for reply in connection._replies)
+    return replies + len(connection._reader)
+
+
+@pytest.mark.parametrize("length", [1, 32, 1000, 5000, CHUNK_BYTES, MAX_READ])
+def test_a_client_that_does_not_read_is_parked_and_then_served(
+    bench: Bench, length: int
+) -> None:
+    """No output is kept for it; what it asked for is complete when it reads at last."""
+    asked = 0
+    while Wait.WRITABLE not in bench.waits:
+        bench.client.sendall(read(length, asked % 65536))
+        asked += 1
+        # Far more than a socket's buffer holds, at 768 bytes or more for each reply.
+        assert asked < 5000
+        bench.serve()
+        assert held(bench.connection) <= 64 * HEADER.size
+    assert bench.serve() is Wait.WRITABLE
+    for _ in range(20):
+        bench.client.sendall(read(length, asked % 65536))
+        asked += 1
+    assert bench.serve() is Wait.WRITABLE
+    assert held(bench.connection) <= 64 * HEADER.size
+    replies = bench.received() + bench.settle()
+    assert [reply.tag for reply, _ in replies] == [tag % 65536 for tag in range(asked)]
+    assert all(len(payload) == length for _, payload in replies)
+    assert bench.connection.requests == asked
+
+
+def test_what_is_drawn_anew_is_counted_once(bench: Bench) -> None:
+    """A reply that was parked many times counts as its length."""
+    assert len(bench.ask(read(MAX_READ, 1))) == 1
+    assert bench.waits.count(Wait.WRITABLE) >= 2
+    assert bench.generator.take_drawn() == MAX_READ
+
+
+def test_a_client_that_closes_its_half_is_still_answered(bench: Bench) -> None:
+    """All that it asked for; then the end."""
+    bench.client.sendall(read(32, 1) + read(100_000, 2) + info(3) + b"half")
+    bench.client.shutdown(socket.SHUT_WR)
+    assert [reply.tag for reply, _ in bench.settle()] == [1, 2, 3]
+    assert bench.waits[-1] is Wait.END
+
+
+@pytest.mark.parametrize("length", [32, MAX_READ])
+def test_a_client_that_has_gone_ends_the_connection(bench: Bench, length: int) -> None:
+    """Before, and in the middle of, a reply."""
+    bench.client.sendall(read(length, 1))
+    if length == MAX_READ:
+        assert bench.serve() is Wait.WRITABLE
+    bench.client.close()
+    while bench.serve() in {Wait.WRITABLE, Wait.YIELD, Wait.INPUT}:
+        assert len(bench.waits) < 10
+    assert bench.waits[-1] is Wait.END
+
+
+def test_with_others_waiting_a_connection_takes_turns(bench: Bench) -> None:
+    """A pipeline of replies gives the thread up between chunks; not while threads idle."""
+    bench.client.sendall(b"".join(read(CHUNK_BYTES // 4, tag) for tag in range(5)))
+    first = bench.serve()
+    replies = bench.received()
+    if bench.load.idle:
+        assert first is Wait.WRITABLE or len(replies) == 5
+    else:
+        assert first is Wait.YIELD
+        assert len(replies) == 4
+    assert len(replies + bench.settle()) == 5
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["reply", "stream"])
+def test_one_large_reply_is_made_at_a_time_and_small_ones_go_on(*, stream: bool) -> None:
+    """While another thread makes a piece of one, a large one waits and a small one does not."""
+    with Bench(stream=stream).seeded() as large, Bench(page=large.page) as small:
+        small.connection._generator = large.generator
+        small.load = large.load
+        if not stream:
+            large.client.sendall(read(MAX_READ))
+        thread = threading.Thread(target=large.serve)
+        with large.load.bulk:
+            thread.start()
+            assert all(small.ask(read(32))[0][1] for _ in range(100))
+            assert large.received_bytes() == 0
+        thread.join()
+        assert large.received_bytes() > 0
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_who_does_not_read_keeps_no_other_from_a_large_reply(
+    mocker: MockerFixture, *, alone: bool
+) -> None:
+    """A thread that waits for room lets others make theirs meanwhile."""
+    with Bench(stream=True).seeded() as bench:
+        bench.load.idle = 1
+        bench.load.alone = alone
+        waits: list[bool] = []
+        push = ClientConnection._push
+
+        def watched(self: ClientConnection, data: memoryview, flags: int = 0) -> int:
+            if not flags & socket.MSG_DONTWAIT:
+                waits.append(bench.load.bulk.locked())
+            return push(self, data, flags)
+
+        mocker.patch.object(ClientConnection, "_push", watched)
+        while bench.serve() is not Wait.WRITABLE:
+            pass
+        assert waits
+        assert not any(waits)
+
+
+# The stream
+
+
+def test_a_stream_gives_bytes_as_long_as_they_are_taken() -> None:
+    """Without a request; it is parked while nobody reads and holds nothing."""
+    with Bench(stream=True).seeded() as bench:
+        got = bytearray()
+        while len(got) < 3 * MAX_READ:
+            wait = bench.serve()
+            assert wait in {Wait.WRITABLE, Wait.YIELD}
+            try:
+                while True:
+                    got += bench.client.recv(1 << 20)
+            except BlockingIOError:
+                pass
+        assert held(bench.connection) == 0
+        blocks = {bytes(got[at : at + 16]) for at in range(0, len(got) - 16, 16)}
+        assert len(blocks) == (len(got) - 1) // 16
+        assert bench.generator.take_drawn() == len(got)
+
+
+def test_a_stream_waits_for_the_seed() -> None:
+    """And begins with it."""
+    with Bench(stream=True) as bench:
+        assert bench.serve() is Wait.SEED
+        bench.seeded()
+        assert bench.serve() in {Wait.WRITABLE, Wait.YIELD}
+        assert bench.client.recv(32)
+
+
+def test_a_stream_ends_when_the_service_fails_closed() -> None:
+    """A stream has no status to say so."""
+    with Bench(stream=True).seeded() as bench:
+        bench.serve()
+        bench.page.state = ServiceState.FAILED
+        assert bench.serve() is Wait.END
+
+
+def test_two_connections_never_get_the_same_bytes() -> None:
+    """They share a generator, not its output."""
+    with Bench().seeded() as one, Bench(page=one.page) as other:
+        other.connection._generator = one.generator
+        drawn = [
+            payload
+            for bench in (one, other) * 50
+            for length in (32, 2000)
+            for _, payload in bench.ask(read(length))
+        ]
+        assert len({payload[:32] for payload in drawn}) == 200

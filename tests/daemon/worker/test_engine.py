@@ -1,0 +1,423 @@
+"""Many connections over a few threads, with real sockets and a real page."""
+
+# Races are made at inner seams:
+# pyright: reportPrivateUsage=false
+
+import contextlib
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+from pytest_mock import MockerFixture
+
+from hwentropy_core.page import PageReader, PageWriter, ServiceState
+from hwentropy_core.wire import HEADER, Op, Request, RequestFlag, Status, encode_request
+from hwentropyd.worker import engine as module
+from hwentropyd.worker.connection import ClientConnection, LeaseTerms, Wait
+from hwentropyd.worker.drbg import WorkerDrbg
+from hwentropyd.worker.engine import Engine
+
+PATIENCE = 20.0
+#: Fewer than a worker has, so that a test needs fewer connections to keep them busy.
+THREADS = 4
+
+
+def read(length: int, tag: int = 0, flags: int = 0) -> bytes:
+    """A READ."""
+    return encode_request(Request(Op.READ, RequestFlag(flags), tag, length))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for other threads."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        threading.Event().wait(0.001)
+
+
+class Bench:
+    """An engine and its clients."""
+
+    def __init__(self) -> None:
+        self.page = PageWriter()
+        self.generator = WorkerDrbg(PageReader(self.page.fd), lambda: None)
+        self.ended: list[int] = []
+        self.wishes: list[int] = []
+        terms = LeaseTerms(1 << 30, 300, self.page.fd)
+        self.engine = Engine(self.generator, terms, self.ended.append, self.wishes.append)
+        self.clients: list[socket.socket] = []
+
+    def seed(self) -> None:
+        """A seed, and the state that goes with it."""
+        self.generator.seed(self.page.generation + 1, bytearray(b"s" * 32))
+        self.page.generation += 1
+        self.page.state = ServiceState.OK
+
+    def connect(self, *, stream: bool = False) -> socket.socket:
+        """A client; its connection's id is its number."""
+        ours, client = socket.socketpair()
+        client.settimeout(PATIENCE)
+        self.clients.append(client)
+        self.engine.adopt(ours, len(self.clients) - 1, stream=stream)
+        return client
+
+    def waiting(self, wait: Wait) -> int:
+        """How many connections wait for this."""
+        with self.engine._lock:
+            return sum(one is wait for _, one in self.engine._waiting.values())
+
+    def end(self) -> None:
+        """Close all clients."""
+        for client in self.clients:
+            client.close()
+        until(lambda: not self.engine._by_fd)
+
+
+@pytest.fixture
+def bench(mocker: MockerFixture) -> Iterator[Bench]:
+    """An engine at work, seeded."""
+    mocker.patch.object(module, "THREADS", THREADS)
+    one = Bench()
+    one.seed()
+    one.engine.start()
+    yield one
+    one.end()
+
+
+@pytest.fixture
+def unseeded(mocker: MockerFixture) -> Iterator[Bench]:
+    """An engine at work, without a seed."""
+    mocker.patch.object(module, "THREADS", THREADS)
+    one = Bench()
+    one.engine.start()
+    yield one
+    one.end()
+
+
+def reply(client: socket.socket) -> tuple[int, int, bytes]:
+    """Tag, status and payload of the next reply."""
+    status, _, tag, length = HEADER.unpack(exactly(client, HEADER.size))
+    return tag, status, exactly(client, length)
+
+
+def exactly(client: socket.socket, size: int) -> bytes:
+    """So many bytes."""
+    data = bytearray()
+    while len(data) < size:
+        got = client.recv(size - len(data))
+        if not got:
+            raise EOFError
+        data += got
+    return bytes(data)
+
+
+def closed(client: socket.socket) -> bool:
+    """Whether the engine ended the connection (without another byte)."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_many_connections_over_few_threads(bench: Bench) -> None:
+    """Two hundred, in whatever order they ask, each gets its own bytes."""
+    clients = [bench.connect() for _ in range(200)]
+    for tag, client in enumerate(clients):
+        client.sendall(read(32, tag))
+    replies = [reply(client) for client in reversed(clients)]
+    assert [tag for tag, _, _ in replies] == list(range(199, -1, -1))
+    assert len({payload for _, _, payload in replies}) == 200
+    assert bench.engine.totals() == 200
+
+
+def test_nobody_starves_beside_greedy_clients(bench: Bench) -> None:
+    """Three times as many of them as threads, streaming and pipelining without end."""
+    stop = threading.Event()
+    greedy = [bench.connect(stream=number % 2 == 0) for number in range(3 * THREADS)]
+
+    def take(client: socket.socket, *, ask: bool) -> None:
+        with contextlib.suppress(OSError, EOFError):
+            while not stop.is_set():
+                if ask:
+                    client.sendall(read(200_000) * 2)
+                    reply(client)
+                    reply(client)
+                else:
+                    client.recv(1 << 20)
+
+    threads = [
+        threading.Thread(target=take, args=(client,), kwargs={"ask": number % 2 == 1})
+        for number, client in enumerate(greedy)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for tag in range(20):
+            newcomer = bench.connect()
+            newcomer.sendall(read(32, tag))
+            assert reply(newcomer)[:2] == (tag, Status.OK)
+        assert all(thread.is_alive() for thread in threads)
+    finally:
+        stop.set()
+        for client in greedy:
+            client.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(PATIENCE)
+
+
+def test_clients_that_never_read_cost_no_thread(bench: Bench) -> None:
+    """Ten times as many as threads; they are parked and the next one is served."""
+    for _ in range(10 * THREADS):
+        bench.connect().sendall(read(1 << 20))
+    for tag in range(20):
+        client = bench.connect()
+        client.sendall(read(32, tag))
+        assert reply(client)[0] == tag
+
+
+def test_idle_connections_cost_no_thread(bench: Bench) -> None:
+    """They wait in the kernel, and all threads are free."""
+    for _ in range(100):
+        bench.connect()
+    until(lambda: bench.engine.idle == THREADS)
+
+
+def test_a_connection_that_ends_is_told_once(bench: Bench) -> None:
+    """By its number, whoever ended it; what it asked for stays counted."""
+    clients = [bench.connect() for _ in range(20)]
+    for client in clients:
+        client.sendall(read(32))
+        reply(client)
+    for client in clients[:10]:
+        client.close()
+    for client in clients[10:]:
+        client.sendall(b"\xff" * 8)
+        assert reply(client)[1] == Status.BAD_REQUEST
+        assert closed(client)
+    until(lambda: len(bench.ended) == 20)
+    assert Counter(bench.ended) == Counter(range(20))
+    assert bench.engine.totals() == 30
+
+
+# Waiting for a seed and for fresh entropy
+
+
+def test_all_that_wait_for_the_seed_are_served_with_it(unseeded: Bench) -> None:
+    """A hundred, streams among them."""
+    clients = [unseeded.connect() for _ in range(100)]
+    streams = [unseeded.connect(stream=True) for _ in range(5)]
+    for tag, client in enumerate(clients):
+        client.sendall(read(32, tag))
+    until(lambda: unseeded.waiting(Wait.SEED) == 105)
+    unseeded.seed()
+    unseeded.engine.resume()
+    assert [reply(client)[0] for client in clients] == list(range(100))
+    assert all(exactly(stream, 1000) for stream in streams)
+
+
+def test_a_seed_that_comes_while_a_connection_is_put_away_is_seen(
+    unseeded: Bench, mocker: MockerFixture
+) -> None:
+    """After it looked at the page, before it is among those who wait: no wake-up is lost."""
+    serve = ClientConnection.serve
+    seeded = threading.Event()
+
+    def slow(self: ClientConnection, *args: object) -> Wait:
+        wait = serve(self, *args)  # type: ignore[arg-type]
+        if wait is Wait.SEED and not seeded.is_set():
+            unseeded.seed()
+            unseeded.engine.resume()
+            seeded.set()
+        return wait
+
+    mocker.patch.object(ClientConnection, "serve", slow)
+    client = unseeded.connect()
+    client.sendall(read(32, 7))
+    assert reply(client)[:2] == (7, Status.OK)
+    assert seeded.is_set()
+
+
+def test_a_connection_that_ends_while_it_waits(unseeded: Bench) -> None:
+    """It is let go of at once, and those that stay are served."""
+    clients = [unseeded.connect() for _ in range(20)]
+    for tag, client in enumerate(clients):
+        client.sendall(read(32, tag))
+    until(lambda: unseeded.waiting(Wait.SEED) == 20)
+    for client in clients[::2]:
+        client.close()
+    until(lambda: len(unseeded.ended) == 10)
+    assert unseeded.waiting(Wait.SEED) == 10
+    unseeded.seed()
+    unseeded.engine.resume()
+    assert [reply(client)[0] for client in clients[1::2]] == list(range(1, 20, 2))
+
+
+def test_a_connection_that_ends_on_its_way_back_is_left_alone(
+    unseeded: Bench, mocker: MockerFixture
+) -> None:
+    """It ends between being taken off the list and being put back: that ends nothing else."""
+    client, other = unseeded.connect(), unseeded.connect()
+    for one in (client, other):
+        one.sendall(read(32, 7))
+    until(lambda: unseeded.waiting(Wait.SEED) == 2)
+    put_back = unseeded.engine._put_back
+
+    def late(connection: ClientConnection, wait: Wait) -> None:
+        if connection.id == 0:
+            unseeded.engine._end(connection)
+        put_back(connection, wait)
+
+    mocker.patch.object(unseeded.engine, "_put_back", late)
+    unseeded.seed()
+    unseeded.engine.resume()
+    assert reply(other)[:2] == (7, Status.OK)
+    assert closed(client)
+    assert unseeded.ended.count(0) == 1
+
+
+@pytest.mark.parametrize(("met", "status"), [(True, Status.OK), (False, Status.FAILED_CLOSED)])
+def test_a_wish_for_fresh_entropy_is_passed_on_and_answered(
+    bench: Bench,
+    met: bool,  # noqa: FBT001 (a table)
+    status: Status,
+) -> None:
+    """One wish for each request, and its answer to that connection only."""
+    clients = [bench.connect(), bench.connect()]
+    for client in clients:
+        client.sendall(read(32, 1, 2))
+    until(lambda: sorted(bench.wishes) == [0, 1])
+    until(lambda: bench.waiting(Wait.FRESH) == 2)
+    bench.engine.resume()
+    assert bench.waiting(Wait.FRESH) == 2
+    bench.engine.answer_fresh(0, met=met)
+    assert reply(clients[0])[:2] == (1, status)
+    assert bench.waiting(Wait.FRESH) == 1
+    bench.engine.answer_fresh(1, met=True)
+    assert reply(clients[1])[:2] == (1, Status.OK)
+
+
+def test_an_answer_to_nobody_is_nothing(bench: Bench) -> None:
+    """Its connection has gone, or has not asked."""
+    client = bench.connect()
+    client.sendall(read(32, 1, 2))
+    until(lambda: bench.waiting(Wait.FRESH) == 1)
+    client.close()
+    until(lambda: bench.ended == [0])
+    bench.engine.answer_fresh(0, met=True)
+    bench.engine.answer_fresh(99, met=True)
+    other = bench.connect()
+    other.sendall(read(32, 2))
+    bench.engine.answer_fresh(1, met=True)
+    assert reply(other)[:2] == (2, Status.OK)
+
+
+def test_no_connection_is_served_by_two_threads(unseeded: Bench, mocker: MockerFixture) -> None:
+    """While it is woken by its client, by resume and by its end all at once."""
+    serve = ClientConnection.serve
+    inside: set[int] = set()
+    twice: list[int] = []
+    lock = threading.Lock()
+
+    def watched(self: ClientConnection, *args: object) -> Wait:
+        with lock:
+            if self.id in inside:
+                twice.append(self.id)
+            inside.add(self.id)
+        try:
+            return serve(self, *args)  # type: ignore[arg-type]
+        finally:
+            with lock:
+                inside.discard(self.id)
+
+    mocker.patch.object(ClientConnection, "serve", watched)
+    clients = [unseeded.connect() for _ in range(40)]
+    for round_ in range(30):
+        # Seeded and not in turns: connections wait, and are woken from all sides.
+        unseeded.page.state = ServiceState.STARTING
+        for client in clients:
+            client.sendall(read(32, round_))
+        if round_ == 0:
+            unseeded.seed()
+        unseeded.page.state = ServiceState.OK
+        wakers = [threading.Thread(target=unseeded.engine.resume) for _ in range(4)]
+        for waker in wakers:
+            waker.start()
+        assert {reply(client)[0] for client in clients} == {round_}
+        for waker in wakers:
+            waker.join(PATIENCE)
+    assert twice == []
+
+
+# The end
+
+
+def test_a_drain_answers_what_has_come(bench: Bench) -> None:
+    """Pipelined, large, of a client that reads late; and takes nothing more."""
+    earlier = bench.connect()
+    earlier.close()
+    until(lambda: bench.ended == [0])  # the engine has been empty before
+    client = bench.connect()
+    client.sendall(b"".join(read(1 << 20, tag) for tag in range(4)))
+    got: list[int] = []
+    reader = threading.Thread(target=lambda: got.extend(reply(client)[0] for _ in range(4)))
+    exactly_one = client.recv(1, socket.MSG_PEEK)
+    assert exactly_one
+    reader.start()
+    begun = time.monotonic()
+    bench.engine.drain(PATIENCE)
+    assert time.monotonic() - begun < PATIENCE
+    assert not bench.engine._by_fd
+    reader.join(PATIENCE)
+    assert got == [0, 1, 2, 3]
+    assert closed(client)
+
+
+def test_a_drain_ends_who_waits_idles_or_streams(bench: Bench) -> None:
+    """At once: there is nothing to answer."""
+    idle, waits, stream = bench.connect(), bench.connect(), bench.connect(stream=True)
+    waits.sendall(read(32, 1, 2))
+    until(lambda: bench.waiting(Wait.FRESH) == 1)
+    bench.engine.drain(PATIENCE)
+    assert not bench.engine._by_fd
+    until(lambda: sorted(bench.ended) == [0, 1, 2])
+    assert closed(idle)
+    assert closed(waits)
+    with contextlib.suppress(ConnectionResetError):
+        while stream.recv(1 << 20):
+            pass
+
+
+def test_a_drain_of_nobody_returns_at_once(bench: Bench) -> None:
+    """Without its seconds."""
+    begun = time.monotonic()
+    bench.engine.drain(PATIENCE)
+    assert time.monotonic() - begun < PATIENCE / 2
+
+
+def test_a_drain_does_not_wait_for_ever(bench: Bench) -> None:
+    """A client that does not read has so many seconds, and no more."""
+    client = bench.connect()
+    client.sendall(read(1 << 20))
+    assert client.recv(1, socket.MSG_PEEK)
+    begun = time.monotonic()
+    bench.engine.drain(0.05)
+    assert 0.05 <= time.monotonic() - begun < PATIENCE / 2
+    assert bench.engine._by_fd
+
+
+def test_a_connection_that_cannot_be_watched_is_turned_away_alone(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """With epoll's watches used up, the client sees its end and the others go on."""
+    epoll = mocker.Mock(wraps=bench.engine._epoll)
+    epoll.register.side_effect = OSError(28, "No space left on device")
+    mocker.patch.object(bench.engine, "_epoll", epoll)
+    assert bench.connect().recv(1) == b""
+    assert bench.ended == [0]
+    epoll.register.side_effect = None
+    client = bench.connect()
+    client.sendall(read(4))
+    assert len(client.recv(64)) == HEADER.size + 4

@@ -1,0 +1,82 @@
+"""The kind `os`: real getrandom, and the ways in which it can fail."""
+
+import os
+from itertools import count
+
+import pytest
+from pytest_mock import MockerFixture
+
+from hwentropy_sources.contract import SourceError
+from hwentropy_sources.kernel.getrandom import POLL_SECONDS, OsRandom, read_kernel
+
+
+class FakeTime:
+    """A clock that moves only when somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        """Seconds."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Jump."""
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def time() -> FakeTime:
+    """A simulated clock."""
+    return FakeTime()
+
+
+def test_it_claims_full_entropy_by_policy() -> None:
+    """H = 8 of 8, in the kernel's group, and it says that nobody measured it."""
+    description = OsRandom().describe()
+    assert description.group == "kernel-crng"
+    assert (description.claim.bits_per_sample, description.claim.min_entropy) == (8, 8.0)
+    assert "by policy, not by measurement" in description.claim.provenance
+
+
+@pytest.mark.parametrize("size", [0, 1, 255, 257, 1 << 20])
+def test_real_getrandom_gives_every_size(size: int) -> None:
+    """Also above 256 bytes, where getrandom may come back short."""
+    assert len(OsRandom().read(size, 5.0)) == size
+
+
+def test_short_answers_are_put_together(mocker: MockerFixture, time: FakeTime) -> None:
+    """Five answers of one or two bytes make eight, each in its place."""
+    parts = [b"ab", b"c", b"de", b"fg", b"h"]
+    getrandom = mocker.patch.object(os, "getrandom", side_effect=parts)
+    assert read_kernel(8, 1.0, time.clock, time.sleep) == b"abcdefgh"
+    asked = [call.args for call in getrandom.call_args_list]
+    assert asked == [(left, os.GRND_NONBLOCK) for left in (8, 6, 5, 3, 1)]
+
+
+def test_it_waits_for_a_kernel_that_is_starting(mocker: MockerFixture, time: FakeTime) -> None:
+    """EAGAIN three times and then bytes: three pauses, no error."""
+    answers = [BlockingIOError(), BlockingIOError(), BlockingIOError(), b"abcd"]
+    mocker.patch.object(os, "getrandom", side_effect=answers)
+    assert OsRandom(clock=time.clock, sleep=time.sleep).read(4, 5.0) == b"abcd"
+    assert time.slept == [POLL_SECONDS] * 3
+
+
+def test_it_gives_up_at_its_timeout(mocker: MockerFixture, time: FakeTime) -> None:
+    """A kernel that never starts costs the timeout and not a second more."""
+    mocker.patch.object(os, "getrandom", side_effect=(BlockingIOError() for _ in count()))
+    with pytest.raises(SourceError, match=r"not initialised within 0\.12 s") as raised:
+        OsRandom(clock=time.clock, sleep=time.sleep).read(4, 0.12)
+    assert raised.value.remedy
+    assert sum(time.slept) == pytest.approx(0.12)
+
+
+def test_a_forbidden_getrandom_is_said_so(mocker: MockerFixture, time: FakeTime) -> None:
+    """A seccomp filter answers EPERM: the error names the sandbox, not the bytes so far."""
+    mocker.patch.object(os, "getrandom", side_effect=[b"secret", PermissionError(1, "denied")])
+    with pytest.raises(SourceError, match="getrandom failed: denied") as raised:
+        read_kernel(32, 1.0, time.clock, time.sleep)
+    assert "sandbox" in raised.value.remedy
+    assert "secret" not in repr(raised.value)
