@@ -1,8 +1,8 @@
 """The control interface, org.hwentropy.Control, for a blocking caller.
 
 Varlink over `control.sock`: one JSON object and a NUL each way.  The daemon
-describes the interface in full (`varlink info`); here are the replies as types,
-and as they came for who wants to pass them on.
+describes the interface in full (`varlink info`); the replies come as the types of
+`hwentropy_core.status`, and as they are for who wants to pass them on.
 
 What this does not do: `more`, `oneway` and `upgrade` calls, which the interface
 does not have.  The peer's text may hold anything: print it with care.
@@ -18,82 +18,15 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 from hwentropy_core.errors import ProtocolError
+from hwentropy_core.status import SelfTest, ServiceStatus, SourceStatus
 from hwentropy_core.varlink import INTERFACE, Message, MessageReader, encode
 
 from .endpoint import control_path, expired, lost, unreachable
 from .errors import ControlError
 
+__all__ = ["Control", "SelfTest", "ServiceStatus", "SourceStatus"]
+
 _RECEIVE: Final = 64 * 1024
-
-
-class Source(msgspec.Struct, kw_only=True, frozen=True):
-    """One noise source, as the daemon sees it."""
-
-    name: str
-    kind: str
-    group: str
-    """Independence group: sources of one group are credited once."""
-    state: str
-    """`absent`, `starting`, `healthy`, `suspect` or `failed`."""
-    reason: str
-    remedy: str
-    since: str
-    """When it came into this state, ISO 8601."""
-    samples: int
-    alarms: int
-    alarm_counts: dict[str, int]
-    credited_bits: int
-    credit: bool
-    """False: mixed in, never counted."""
-    min_entropy: float
-    """Claimed bits per sample."""
-    bits_per_sample: int
-    provenance: str
-    """Where the claim comes from."""
-    facts: dict[str, str]
-
-
-class Worker(msgspec.Struct, kw_only=True, frozen=True):
-    """One serving process."""
-
-    pid: int
-    connections: int
-    requests: int
-    bytes: int
-
-
-class Policy(msgspec.Struct, kw_only=True, frozen=True):
-    """What a seed needs before anything is served."""
-
-    min_bits: int
-    min_groups: int
-
-
-class Status(msgspec.Struct, kw_only=True, frozen=True):
-    """The state of the service."""
-
-    state: str
-    """`starting`, `ok`, `degraded` or `failed`."""
-    reason: str
-    generation: int
-    seeded_at: str | None = None
-    """ISO 8601, UTC; None before the first seed."""
-    reseeds: int
-    version: str
-    pid: int
-    uptime_seconds: float
-    workers: list[Worker]
-    sources: list[Source]
-    policy: Policy
-    sockets: list[str]
-
-
-class SelfTest(msgspec.Struct, kw_only=True, frozen=True):
-    """The outcome of an on-demand health test."""
-
-    passed: bool
-    samples: int
-    reason: str
 
 
 T = TypeVar("T")
@@ -153,13 +86,13 @@ class Control:
         """Close the connection."""
         self._sock.close()
 
-    def status(self) -> Status:
+    def status(self) -> ServiceStatus:
         """The state of the service."""
-        return convert(self.raw_status(), Status)
+        return convert(self.raw_status(), ServiceStatus)
 
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[SourceStatus]:
         """Every source that the configuration enables."""
-        return convert(self.raw_sources(), list[Source])
+        return convert(self.raw_sources(), list[SourceStatus])
 
     def reseed(self) -> int:
         """Reseed now; returns the new generation.

@@ -12,12 +12,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
+from hwentropy_core.status import PolicyStatus, ServiceStatus, SourceStatus, iso_time
 from hwentropy_sources import registry
 
 from .channel import Fresh
@@ -95,7 +95,7 @@ class Supervisor:
             for setup in config.sources
         ]
 
-    async def run(self, on_settled: Callable[["Supervisor"], None]) -> None:
+    async def run(self, on_settled: Callable[[ServiceStatus], None]) -> None:
         """Serve until SIGTERM or SIGINT; `on_settled` is called once the sources are known."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
@@ -155,39 +155,33 @@ class Supervisor:
         sampler.test(done)
         return await future
 
-    def source(self, name: str) -> dict[str, Any] | None:
-        """The snapshot of one source."""
-        return next(
-            (sampler.snapshot() for sampler in self.samplers if sampler.name == name), None
-        )
+    def sources(self) -> list[SourceStatus]:
+        """What feeds the service."""
+        return [sampler.status() for sampler in self.samplers]
 
-    def sources(self) -> list[dict[str, Any]]:
-        """The snapshots of all sources, times as ISO 8601."""
-        snapshots = [sampler.snapshot() for sampler in self.samplers]
-        for snapshot in snapshots:
-            snapshot["since"] = iso_time(snapshot["since"])
-        return snapshots
-
-    async def status(self) -> dict[str, Any]:
-        """What `hwentropy status` shows, the workers' counts as of now."""
+    async def counted_status(self) -> ServiceStatus:
+        """`status` once the workers have said what they served."""
         await self.workers.count()
-        return {
-            "state": self.availability.state.label,
-            "reason": self.availability.reason,
-            "generation": self.root.generation,
-            "seeded_at": None if self.seeded_at is None else iso_time(self.seeded_at),
-            "reseeds": self.root.reseeds,
-            "version": VERSION,
-            "pid": os.getpid(),
-            "uptime_seconds": round(time.monotonic() - self._started, 3),
-            "workers": [worker.status() for worker in self.workers.workers],
-            "sources": self.sources(),
-            "policy": {
-                "min_bits": self.config.pool.min_bits,
-                "min_groups": self.config.pool.min_groups,
-            },
-            "sockets": [str(listener.path) for listener in self.listeners.sockets],
-        }
+        return self.status()
+
+    def status(self) -> ServiceStatus:
+        """How the service is, the workers' counts as of their last answer."""
+        return ServiceStatus(
+            state=self.availability.state.label,
+            reason=self.availability.reason,
+            generation=self.root.generation,
+            seeded_at=None if self.seeded_at is None else iso_time(self.seeded_at),
+            reseeds=self.root.reseeds,
+            version=VERSION,
+            pid=os.getpid(),
+            uptime_seconds=round(time.monotonic() - self._started, 3),
+            workers=[worker.status() for worker in self.workers.workers],
+            sources=self.sources(),
+            policy=PolicyStatus(
+                min_bits=self.config.pool.min_bits, min_groups=self.config.pool.min_groups
+            ),
+            sockets=[str(listener.path) for listener in self.listeners.sockets],
+        )
 
     def _deliver(self, contribution: Contribution) -> None:
         self._call(lambda: self._take(contribution))
@@ -329,7 +323,7 @@ class Supervisor:
         await self._seeded.wait()
         self._notifier.send(READY="1")
 
-    async def _greet(self, on_settled: Callable[["Supervisor"], None]) -> None:
+    async def _greet(self, on_settled: Callable[[ServiceStatus], None]) -> None:
         """Greet once it is known how every source is, or after the longest deadline.
 
         Without a seed too: that is when it matters most what the sources say.
@@ -340,7 +334,7 @@ class Supervisor:
                 await self.workers.ready()
                 await self._seeded.wait()
                 await self._settled.wait()
-        on_settled(self)
+        on_settled(self.status())
 
     async def _end(self) -> None:
         for acceptor in self._acceptors:
@@ -362,8 +356,3 @@ def _availability_policy(config: Config) -> AvailabilityPolicy:
         degraded_seconds=pool.degraded_seconds,
         degraded_bytes=pool.degraded_bytes,
     )
-
-
-def iso_time(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

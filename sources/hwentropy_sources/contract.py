@@ -101,7 +101,7 @@ class SourceConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fro
     kind: str = ""
     enabled: bool = True
     credit: bool = True
-    """False: mixed in, never counted."""
+    """False: mixed in, never credited."""
     group: str | None = None
     min_entropy: Annotated[float, msgspec.Meta(ge=LEAST_MIN_ENTROPY, le=64)] | None = None
     """Claimed bits per sample in place of the kind's own figure."""

@@ -13,7 +13,7 @@ changed are thrown away with an error, and the next `open` has the new group.
 What this does not protect against: a driver that overstates its quality (never
 more than 4 of 8 bits are claimed); a virtual device, whose bytes are the
 host's; up to 64 bytes of the former device that the kernel still holds after a
-change, which fall into the startup test and are not counted.  /dev/hwrng has no
+change, which fall into the startup test and are not credited.  /dev/hwrng has no
 poll(2), and a read may wait, non-blocking or not, for another reader whom the
 device keeps waiting: the sampler's own watch covers that.
 """

@@ -87,7 +87,7 @@ def test_a_wish_that_is_not_met_in_time_is_forgotten(
     """After `prediction_resistance_seconds` there is an error, with what is known of why."""
 
     async def scenario(supervisor: Supervisor) -> None:
-        with pytest.raises(NotEnoughEntropyError, match=r"^0 healthy counted groups"):
+        with pytest.raises(NotEnoughEntropyError, match=r"^0 healthy credited groups"):
             await supervisor.reseed()
         assert not supervisor._fresh_requests
         mocker.patch.object(supervisor, "_healthy_groups", return_value={"somebody"})

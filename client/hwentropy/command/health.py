@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from hwentropy.control import Source, Status, convert
+from hwentropy.control import ServiceStatus, SourceStatus, convert
 
 from .exits import ExitCode
 from .layout import Cell, printable, show_lines, show_table, state_cell
@@ -30,7 +30,7 @@ def status(runtime: Runtime, *, as_json: bool) -> ExitCode:
     """
     with runtime.control() as control:
         raw = control.raw_status()
-    answer = convert(raw, Status)
+    answer = convert(raw, ServiceStatus)
     if as_json:
         click.echo(json.dumps(raw, indent=2))
     else:
@@ -49,7 +49,7 @@ def sources(runtime: Runtime, *, as_json: bool) -> ExitCode:
     """
     with runtime.control() as control:
         raw = control.raw_sources()
-    answer = convert(raw, list[Source])
+    answer = convert(raw, list[SourceStatus])
     if as_json:
         click.echo(json.dumps(raw, indent=2))
     else:
@@ -60,11 +60,11 @@ def sources(runtime: Runtime, *, as_json: bool) -> ExitCode:
     return ExitCode.UNHEALTHY if _ill(answer) else ExitCode.FINE
 
 
-def _ill(listed: Sequence[Source]) -> bool:
+def _ill(listed: Sequence[SourceStatus]) -> bool:
     return any(source.state in _ILL for source in listed)
 
 
-def _status_rows(answer: Status) -> list[tuple[Cell, Cell]]:
+def _status_rows(answer: ServiceStatus) -> list[tuple[Cell, Cell]]:
     def row(name: str, value: str) -> tuple[Cell, Cell]:
         return Cell(name), Cell(printable(value))
 
@@ -115,7 +115,7 @@ def _names(names: list[str]) -> str:
     return printable(", ".join(names))
 
 
-def _source_rows(answer: list[Source], *, terminal: bool) -> list[list[Cell]]:
+def _source_rows(answer: list[SourceStatus], *, terminal: bool) -> list[list[Cell]]:
     """A pipe gets the reasons as the last column, a terminal as lines below."""
     rows = [[Cell(text, "bold", right=text in _NUMBERS) for text in _HEADINGS]]
     rows.extend(
@@ -138,7 +138,7 @@ def _source_rows(answer: list[Source], *, terminal: bool) -> list[list[Cell]]:
     return rows
 
 
-def _why(source: Source) -> str:
+def _why(source: SourceStatus) -> str:
     return printable("; ".join(text for text in (source.reason, source.remedy) if text))
 
 
@@ -154,7 +154,7 @@ def _moment(text: str, *, terminal: bool) -> str:
     return moment.astimezone().strftime("%H:%M:%S" if recent else "%Y-%m-%d")
 
 
-def _remarks(answer: list[Source]) -> list[list[Cell]]:
+def _remarks(answer: list[SourceStatus]) -> list[list[Cell]]:
     """A line for every source whose state needs explaining."""
     return [
         [

@@ -62,13 +62,13 @@ class Config(msgspec.Struct, frozen=True):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What can be meant and hardly is, a sentence each."""
-        counted = [
+        credited = [
             setup.name
             for setup in self.sources
             if setup.config.credit and registry.source_class(setup.kind).credited
         ]
         least = self.pool.min_groups
-        if len(counted) >= least:
+        if len(credited) >= least:
             return ()
-        what = f"asks for {least} and only {len(counted)} enabled sources are counted"
+        what = f"asks for {least} and only {len(credited)} enabled sources are credited"
         return (f"pool.min_groups {what}: there will be no seed, and nothing is served",)

@@ -20,12 +20,13 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any, Final
 
 from hwentropy_core import VERSION, varlink
 from hwentropy_core.errors import ProtocolError
+from hwentropy_core.status import SelfTest
 from hwentropyd.serving.listeners import BACKLOG
 from hwentropyd.supervisor import NotEnoughEntropyError, Supervisor, UnknownSourceError
 
@@ -243,10 +244,10 @@ class Control:
         return {"description": descriptions[interface]}
 
     async def _status(self, _: _Parameters) -> _Parameters:
-        return {"status": await self._supervisor.status()}
+        return {"status": asdict(await self._supervisor.counted_status())}
 
     async def _sources(self, _: _Parameters) -> _Parameters:
-        return {"sources": self._supervisor.sources()}
+        return {"sources": [asdict(source) for source in self._supervisor.sources()]}
 
     async def _reseed(self, _: _Parameters) -> _Parameters:
         try:
@@ -261,19 +262,21 @@ class Control:
         try:
             result = await self._supervisor.test_source(name)
         except UnknownSourceError:
-            known = [sampler.name for sampler in self._supervisor.samplers]
+            known = [source.name for source in self._supervisor.sources()]
             raise _VarlinkError(
                 f"{varlink.INTERFACE}.UnknownSource", name=name, known=known
             ) from None
         if not result.ran:
-            snapshot = self._supervisor.source(name) or {}
+            [state] = [one.state for one in self._supervisor.sources() if one.name == name]
             raise _VarlinkError(
                 f"{varlink.INTERFACE}.SourceNotReady",
                 name=name,
-                state=snapshot.get("state", ""),
+                state=state,
                 reason=result.reason,
             )
-        return {"passed": result.passed, "samples": result.samples, "reason": result.reason}
+        return asdict(
+            SelfTest(passed=result.passed, samples=result.samples, reason=result.reason)
+        )
 
 
 def _room(descriptors: int) -> int:

@@ -3,58 +3,58 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE, client_runtime_dir
-from hwentropyd.supervisor import Supervisor
+from hwentropy_core.status import ServiceStatus, SourceStatus
 
 _COLOURS = {"healthy": "32", "suspect": "33", "failed": "31", "absent": "2", "starting": "33"}
 
 
-def greet(supervisor: Supervisor) -> None:
+def greet(status: ServiceStatus) -> None:
     """Print the greeting to standard output."""
     colour = sys.stdout.isatty()
-    lines = ["", "sources:"]
-    lines += [_source_line(source, colour=colour) for source in supervisor.sources()]
-    paths = [listener.path for listener in supervisor.listeners.sockets]
-    lines += [
+    print(
+        "",
+        "sources:",
+        *(_source_line(source, colour=colour) for source in status.sources),
         "",
         "sockets:",
-        *(f"  {path}" for path in paths),
+        *(f"  {path}" for path in status.sockets),
         "",
-        *_not_serving(supervisor),
-        _next_step(paths[0].parent),
+        *_not_serving(status),
+        _next_step(Path(status.sockets[0]).parent),
         "",
-    ]
-    print("\n".join(lines), flush=True)
+        sep="\n",
+        flush=True,
+    )
 
 
-def _not_serving(supervisor: Supervisor) -> list[str]:
-    if supervisor.root.seeded:
+def _not_serving(status: ServiceStatus) -> list[str]:
+    if status.seeded_at is not None:
         return []
-    policy = supervisor.config.pool
-    what = f"{policy.min_bits} counted bits from {policy.min_groups} or more groups"
+    policy = status.policy
+    what = f"{policy.min_bits} credited bits from {policy.min_groups} or more groups"
     return [f"not seeded yet, so nothing is served: a seed takes {what} of sources", ""]
 
 
-def _source_line(source: dict[str, Any], *, colour: bool) -> str:
-    state = f"{source['state']:<8}"
+def _source_line(source: SourceStatus, *, colour: bool) -> str:
+    state = f"{source.state:<8}"
     if colour:
-        state = f"\033[{_COLOURS[source['state']]}m{state}\033[0m"
-    detail = source["reason"] or _what(source)
-    if source["remedy"]:
-        detail += f"; {source['remedy']}"
-    return f"  {source['name']:<8} {state} {detail}"
+        state = f"\033[{_COLOURS[source.state]}m{state}\033[0m"
+    detail = source.reason or _what(source)
+    if source.remedy:
+        detail += f"; {source.remedy}"
+    return f"  {source.name:<8} {state} {detail}"
 
 
-def _what(source: dict[str, Any]) -> str:
-    counted = (
-        f"{source['min_entropy']:g} of {source['bits_per_sample']} bits counted per sample"
-        if source["credit"]
-        else "mixed in, not counted"
+def _what(source: SourceStatus) -> str:
+    credited = (
+        f"{source.min_entropy:g} of {source.bits_per_sample} bits credited per sample"
+        if source.credit
+        else "mixed in, not credited"
     )
-    facts = ", ".join(f"{name}: {value}" for name, value in source["facts"].items())
-    return f"{counted} (group {source['group']}{'; ' if facts else ''}{facts})"
+    facts = ", ".join(f"{name}: {value}" for name, value in source.facts.items())
+    return f"{credited} (group {source.group}{'; ' if facts else ''}{facts})"
 
 
 def _next_step(directory: Path) -> str:

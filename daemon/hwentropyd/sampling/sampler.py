@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hwentropy_core.memory import wipe
+from hwentropy_core.status import SourceStatus, iso_time
 from hwentropy_sources.contract import (
     STARTUP_SAMPLES,
     Claim,
@@ -169,29 +170,29 @@ class Sampler:
         """Whether it has found out how it is."""
         return self.monitor.state is not SourceState.STARTING
 
-    def snapshot(self) -> dict[str, Any]:
-        """What `hwentropy sources` shows of it; times in seconds since the epoch."""
+    def status(self) -> SourceStatus:
+        """What `hwentropy sources` shows of it."""
         with self._lock:
             monitor = self.monitor
             description = self._description
-            return {
-                "name": self.name,
-                "kind": self.kind,
-                "group": description.group,
-                "state": monitor.state.value,
-                "reason": monitor.reason,
-                "remedy": monitor.remedy,
-                "since": monitor.since,
-                "samples": monitor.samples,
-                "alarms": monitor.alarms.total(),
-                "alarm_counts": {alarm.value: n for alarm, n in monitor.alarms.items()},
-                "credited_bits": math.floor(self.credited_bits),
-                "credit": self.credited,
-                "min_entropy": description.claim.min_entropy,
-                "bits_per_sample": description.claim.bits_per_sample,
-                "provenance": description.claim.provenance,
-                "facts": dict(description.facts),
-            }
+            return SourceStatus(
+                name=self.name,
+                kind=self.kind,
+                group=description.group,
+                state=monitor.state.value,
+                reason=monitor.reason,
+                remedy=monitor.remedy,
+                since=iso_time(monitor.since),
+                samples=monitor.samples,
+                alarms=monitor.alarms.total(),
+                alarm_counts={alarm.value: n for alarm, n in monitor.alarms.items()},
+                credited_bits=math.floor(self.credited_bits),
+                credit=self.credited,
+                min_entropy=description.claim.min_entropy,
+                bits_per_sample=description.claim.bits_per_sample,
+                provenance=description.claim.provenance,
+                facts=dict(description.facts),
+            )
 
     def _run(self) -> None:
         while True:

@@ -1,7 +1,7 @@
 """When to reseed, when to serve on as degraded, when to fail closed: pure.
 
     starting --first full-strength seed--> ok <--full-strength seed-- degraded, failed
-    ok --fewer than min_groups healthy counted groups, or no reseed in time--> degraded
+    ok --fewer than min_groups healthy credited groups, or no reseed in time--> degraded
     degraded --degraded_seconds or degraded_bytes used up--> failed
 
 A reseed is due after `reseed_seconds`, after `reseed_bytes`, when a group comes
@@ -76,7 +76,7 @@ class Availability:
         )
 
     def observe(self, now: float, healthy: AbstractSet[str]) -> bool:
-        """Look at the clock and at the healthy counted groups; True if the state changed."""
+        """Look at the clock and at the healthy credited groups; True if the state changed."""
         before = self.state
         self._groups &= healthy
         if before is ServiceState.STARTING:
@@ -92,7 +92,7 @@ class Availability:
         if len(healthy) >= self.policy.min_groups:
             return ""
         return (
-            f"{len(healthy)} healthy counted groups of sources, "
+            f"{len(healthy)} healthy credited groups of sources, "
             f"min_groups asks for {self.policy.min_groups}"
         )
 

@@ -35,7 +35,7 @@ class Contribution:
     group: str
     data: bytearray
     bits: float
-    """Credited min-entropy; 0 when it is mixed in but not counted."""
+    """Credited min-entropy; 0 when it is mixed in but not credited."""
     started: float
     """Monotonic time before the first sample was asked for."""
 

@@ -18,9 +18,10 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from hwentropy_core.memory import wipe
+from hwentropy_core.status import WorkerStatus
 from hwentropyd import channel
 from hwentropyd.config.schema import ServerConfig
 from hwentropyd.seeding.root import Root
@@ -142,14 +143,14 @@ class WorkerHandle:
             return False
         return True
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> WorkerStatus:
         """What `hwentropy status` shows of it."""
-        return {
-            "pid": self.pid,
-            "connections": len(self.connections),
-            "requests": self.requests,
-            "bytes": self.bytes,
-        }
+        return WorkerStatus(
+            pid=self.pid,
+            connections=len(self.connections),
+            requests=self.requests,
+            bytes=self.bytes,
+        )
 
 
 class WorkerPool:

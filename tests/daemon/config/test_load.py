@@ -608,12 +608,12 @@ def test_a_policy_that_no_seed_can_meet_is_warned_of(
     groups: int,
     counted: int,
 ) -> None:
-    """By --check-config too; a recording is never counted, whatever its table says."""
+    """By --check-config too; a recording is never credited, whatever its table says."""
     assert main(["--check-config", "--config", str(write(text))]) == 0
     assert capsys.readouterr().out.startswith("configuration fine")
     (said,) = caplog.messages
     assert said == (
-        f"pool.min_groups asks for {groups} and only {counted} enabled sources are counted: "
+        f"pool.min_groups asks for {groups} and only {counted} enabled sources are credited: "
         "there will be no seed, and nothing is served"
     )
 

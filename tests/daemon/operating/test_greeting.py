@@ -1,53 +1,40 @@
 """What the daemon prints once it knows its sources."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from msgspec import convert
 from pytest_mock import MockerFixture
 
-from hwentropyd.config.schema import PoolConfig
+from hwentropy_core.status import ServiceStatus, SourceStatus
 from hwentropyd.operating.greeting import greet
-from hwentropyd.supervisor import Supervisor
+from support import control_replies as replies
 
 
-def source(**changes: Any) -> dict[str, Any]:
-    """A snapshot of a source."""
-    return {
-        "name": "tpm2",
-        "state": "healthy",
-        "reason": "",
-        "remedy": "",
-        "group": "tpm0",
-        "credit": True,
-        "min_entropy": 4.0,
-        "bits_per_sample": 8,
-        "facts": {},
-        **changes,
-    }
-
-
-def supervisor(directory: Path, *sources: dict[str, Any], seeded: bool = True) -> Supervisor:
-    """As much of one as a greeting looks at."""
-    listeners = [
-        SimpleNamespace(path=directory / f"{name}.sock") for name in ("entropy", "control")
-    ]
-    return cast(
-        "Supervisor",
-        SimpleNamespace(
-            sources=lambda: list(sources),
-            listeners=SimpleNamespace(sockets=listeners),
-            root=SimpleNamespace(seeded=seeded),
-            config=SimpleNamespace(pool=PoolConfig()),
-        ),
+def source(**changes: Any) -> SourceStatus:
+    """One source."""
+    return convert(
+        replies.source("tpm2", group="tpm0", min_entropy=4.0) | changes, SourceStatus
     )
 
 
-def printed(capsys: pytest.CaptureFixture[str], one: Supervisor) -> list[str]:
+def service(directory: Path, *sources: SourceStatus, seeded: bool = True) -> ServiceStatus:
+    """A service with these sources and its sockets in a directory."""
+    status = convert(replies.status()["status"], ServiceStatus)
+    return replace(
+        status,
+        sources=list(sources),
+        sockets=[str(directory / f"{name}.sock") for name in ("entropy", "control")],
+        seeded_at=status.seeded_at if seeded else None,
+    )
+
+
+def printed(capsys: pytest.CaptureFixture[str], status: ServiceStatus) -> list[str]:
     """The lines of its greeting."""
-    greet(one)
+    greet(status)
     return capsys.readouterr().out.splitlines()
 
 
@@ -61,7 +48,7 @@ def test_one_line_for_each_source(tmp_path: Path, capsys: pytest.CaptureFixture[
     """What it gives, or why it does not and what to do."""
     lines = printed(
         capsys,
-        supervisor(
+        service(
             tmp_path,
             source(name="os", facts={"a": "1", "b": "2"}),
             source(name="rdrand", credit=False),
@@ -69,10 +56,10 @@ def test_one_line_for_each_source(tmp_path: Path, capsys: pytest.CaptureFixture[
             source(name="hwrng", state="failed", reason="it broke"),
         ),
     )
-    assert "healthy  4 of 8 bits counted per sample (group tpm0; a: 1, b: 2)" in line_of(
+    assert "healthy  4 of 8 bits credited per sample (group tpm0; a: 1, b: 2)" in line_of(
         lines, "os"
     )
-    assert "mixed in, not counted (group tpm0)" in line_of(lines, "rdrand")
+    assert "mixed in, not credited (group tpm0)" in line_of(lines, "rdrand")
     assert line_of(lines, "tpm2").endswith("absent   no TPM; load tpm_crb")
     assert line_of(lines, "hwrng").endswith("failed   it broke")
 
@@ -81,7 +68,7 @@ def test_it_says_where_the_sockets_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each with its path."""
-    lines = printed(capsys, supervisor(tmp_path, source()))
+    lines = printed(capsys, service(tmp_path, source()))
     assert f"  {tmp_path}/entropy.sock" in lines
     assert f"  {tmp_path}/control.sock" in lines
 
@@ -95,15 +82,13 @@ def test_the_next_command_finds_this_daemon(
     directory = tmp_path / "a directory"
     monkeypatch.setenv("HWENTROPY_RUNTIME_DIR", str(tmp_path / "other"))
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "bin" / "hwentropyd")])
-    lines = printed(capsys, supervisor(directory, source()))
+    lines = printed(capsys, service(directory, source()))
     assert lines[-1].strip() == "" or lines[-1].startswith("try")
     [line] = [line for line in lines if line.startswith("try")]
     assert line.endswith(f"HWENTROPY_RUNTIME_DIR='{directory}' hwentropy get 32 --hex")
     monkeypatch.setenv("HWENTROPY_RUNTIME_DIR", str(directory))
     [line] = [
-        line
-        for line in printed(capsys, supervisor(directory, source()))
-        if line.startswith("try")
+        line for line in printed(capsys, service(directory, source())) if line.startswith("try")
     ]
     assert line == "try in another terminal: hwentropy get 32 --hex"
 
@@ -121,10 +106,10 @@ def test_the_next_command_is_the_one_beside_it(
     monkeypatch.setenv("HWENTROPY_RUNTIME_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     assert "try in another terminal: .venv/bin/hwentropy get 32 --hex" in printed(
-        capsys, supervisor(tmp_path, source())
+        capsys, service(tmp_path, source())
     )
     monkeypatch.chdir("/")
-    lines = printed(capsys, supervisor(tmp_path, source()))
+    lines = printed(capsys, service(tmp_path, source()))
     assert any(line.endswith(f"{str(command).lstrip('/')} get 32 --hex") for line in lines)
 
 
@@ -137,9 +122,7 @@ def test_it_greets_where_the_working_directory_is_gone(
     """A daemon outlives the directory it was started in."""
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "hwentropyd")])
     mocker.patch.object(Path, "cwd", side_effect=FileNotFoundError)
-    assert any(
-        line.startswith("try in another") for line in printed(capsys, supervisor(tmp_path))
-    )
+    assert any(line.startswith("try in another") for line in printed(capsys, service(tmp_path)))
 
 
 def test_colours_are_for_terminals(
@@ -147,7 +130,7 @@ def test_colours_are_for_terminals(
 ) -> None:
     """A journal or a file gets plain text."""
     states = ["healthy", "suspect", "failed", "absent", "starting"]
-    one = supervisor(tmp_path, *(source(name=state, state=state) for state in states))
+    one = service(tmp_path, *(source(name=state, state=state) for state in states))
     assert "\033" not in "\n".join(printed(capsys, one))
     mocker.patch.object(sys.stdout, "isatty", return_value=True)
     lines = printed(capsys, one)
@@ -158,7 +141,7 @@ def test_a_daemon_without_a_seed_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """And what it takes; a seeded one says nothing of it."""
-    lines = printed(capsys, supervisor(tmp_path, source(), seeded=False))
+    lines = printed(capsys, service(tmp_path, source(), seeded=False))
     [line] = [line for line in lines if "not seeded" in line]
-    assert "320 counted bits from 1 or more groups" in line
-    assert not any("not seeded" in line for line in printed(capsys, supervisor(tmp_path)))
+    assert "320 credited bits from 1 or more groups" in line
+    assert not any("not seeded" in line for line in printed(capsys, service(tmp_path)))

@@ -12,18 +12,22 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgspec
 import pytest
 import varlink
 from pytest_mock import MockerFixture
 
+from hwentropy_core.status import ServiceStatus
 from hwentropyd.operating import control
 from hwentropyd.operating.logs import BURST
 from hwentropyd.supervisor import Supervisor
+from support import control_replies as replies
 from support.daemon import INTERFACE, ONLY_OS, Daemon
 from support.raw_client import PATIENCE, CallError, call, connect, converse, is_closed
 
@@ -304,17 +308,20 @@ def test_testing_a_source_without_end_does_not_keep_it_from_giving(daemon: Daemo
 def serve(talk: Callable[[control.Control, socket.socket], Awaitable[None]]) -> None:
     """Have `talk` speak, on a connected socket, to a server of which all replies are large."""
 
-    async def status() -> dict[str, str]:
-        return {"much": "x" * 100_000}
+    status = msgspec.convert(replies.status()["status"], ServiceStatus)
+    much = replace(status, reason="x" * 100_000)
 
-    replies = SimpleNamespace(status=status, samplers=[])
+    async def counted_status() -> ServiceStatus:
+        return much
+
+    supervisor = SimpleNamespace(counted_status=counted_status)
 
     async def main(path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as peer:
             listener.bind(str(path))
             listener.listen()
             listener.setblocking(False)
-            served = control.Control(cast("Supervisor", replies))
+            served = control.Control(cast("Supervisor", supervisor))
             server = await served.serve(listener)
             peer.setblocking(False)
             await asyncio.get_running_loop().sock_connect(peer, str(path))

@@ -36,7 +36,7 @@ SEED_BITS = 320
 
 
 def tpm_config(tpm: SoftwareTpm, *others: str, pool: str = "") -> str:
-    """The TPM as a counted source, asked often; an hour without a reseed by time."""
+    """The TPM as a credited source, asked often; an hour without a reseed by time."""
     return (
         only("tpm2", *others)
         + f'[sources.tpm2]\ntcti = "{tpm.tcti}"\ndeadline = 2\n'
@@ -64,10 +64,10 @@ def wait_for_reply(daemon: Daemon, status: int, flags: int) -> None:
     assert len(seen[-1].payload) == (16 if status == OK else 0)
 
 
-@pytest.mark.parametrize("uncounted", ["recording", "os"])
-def test_nothing_leaves_before_the_first_seed(tmp_path: Path, uncounted: str) -> None:
-    """With uncounted sources only: READ waits, DONT_BLOCK is refused, a stream is silent."""
-    if uncounted == "recording":
+@pytest.mark.parametrize("uncredited", ["recording", "os"])
+def test_nothing_leaves_before_the_first_seed(tmp_path: Path, uncredited: str) -> None:
+    """With uncredited sources only: READ waits, DONT_BLOCK is refused, a stream is silent."""
+    if uncredited == "recording":
         recording = tmp_path / "recording"
         recording.write_bytes(random.Random(1).randbytes(1 << 16))
         config = only() + (
@@ -98,7 +98,7 @@ def test_nothing_leaves_before_the_first_seed(tmp_path: Path, uncounted: str) ->
             assert (said["state"], said["generation"]) == ("starting", 0)
             with pytest.raises(CallError, match="NotEnoughEntropy"):
                 daemon.call("Reseed")
-            # Enough for ten seeds, were it counted.
+            # Enough for ten seeds, were it credited.
             samples = before["samples"] + 10 * SEED_BITS // 8
             daemon.wait_for(lambda: daemon.source(name)["samples"] > samples, "sampling on")
             assert not select.select([waiting, fresh, stream], [], [], 0)[0]
@@ -115,7 +115,7 @@ def test_nothing_leaves_before_the_first_seed(tmp_path: Path, uncounted: str) ->
 
 @with_tpm
 def test_who_waits_is_served_once_there_is_a_seed(tpm: SoftwareTpm) -> None:
-    """The counted source comes up late: waiting READs, wishes and streams go on."""
+    """The credited source comes up late: waiting READs, wishes and streams go on."""
     with Daemon(tpm_config(tpm), wait=False) as daemon:
         daemon.wait_until_reachable()
         daemon.wait_for_source("tpm2", "absent")
@@ -206,7 +206,7 @@ def test_without_its_last_counted_source_it_degrades_fails_closed_and_recovers(
             tpm.kill()
             wait_for_reply(daemon, OK, DEGRADED)
             status = daemon.wait_for_state("degraded")
-            assert "0 healthy counted groups" in status["reason"]
+            assert "0 healthy credited groups" in status["reason"]
             assert ask(kept, 16).flags == DEGRADED
             wait_for_reply(daemon, FAILED_CLOSED, 0)
             status = daemon.status()
@@ -264,7 +264,7 @@ def test_two_groups_are_asked_for_and_one_is_lost(tpm: SoftwareTpm) -> None:
         tpm.kill()
         wait_for_reply(daemon, OK, DEGRADED)
         status = daemon.wait_for_state("degraded")
-        assert "1 healthy counted groups" in status["reason"]
+        assert "1 healthy credited groups" in status["reason"]
         tpm.start()
         wait_for_reply(daemon, OK, 0)
         daemon.check()

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
+from hwentropy_core.status import SourceStatus
 from hwentropy_sources.contract import (
     STARTUP_SAMPLES,
     Claim,
@@ -247,7 +248,7 @@ def test_what_cannot_count_does_not(bench: Bench, mocker: MockerFixture) -> None
     other = Bench(SourceConfig(deadline=DEADLINE, credit=True))
     other.healthy()
     assert other.delivered[0].bits == 0.0
-    assert other.sampler.snapshot()["credit"] is False
+    assert other.sampler.status().credit is False
     other.end()
 
 
@@ -300,34 +301,34 @@ def test_what_it_says_of_itself_is_kept_up(bench: Bench, mocker: MockerFixture) 
     bench.healthy()
     other = Description("others", Claim(8, 1.0, "another"), {"colour": "red"})
     mocker.patch.object(bench.source, "describe", return_value=other)
-    bench.until(lambda: bench.sampler.snapshot()["facts"] == {"colour": "red"})
+    bench.until(lambda: bench.sampler.status().facts == {"colour": "red"})
     assert bench.sampler.group == "fakes"
-    assert bench.sampler.snapshot()["min_entropy"] == 8.0
+    assert bench.sampler.status().min_entropy == 8.0
 
 
-def test_a_snapshot_has_what_status_shows(bench: Bench) -> None:
-    """The keys that the commands and the control interface promise."""
+def test_its_status_has_what_it_is(bench: Bench) -> None:
+    """State, claim and origin as the source gave them, and what was tested."""
     bench.healthy()
-    snapshot = bench.sampler.snapshot()
-    assert snapshot["samples"] >= STARTUP_SAMPLES
-    del snapshot["samples"]
-    assert snapshot == {
-        "name": "mine",
-        "kind": "fake",
-        "group": "fakes",
-        "state": "healthy",
-        "reason": "",
-        "remedy": "",
-        "since": 1.7e9,
-        "alarms": 0,
-        "alarm_counts": {},
-        "credited_bits": 0,
-        "credit": True,
-        "min_entropy": 8.0,
-        "bits_per_sample": 8,
-        "provenance": "a test",
-        "facts": {"colour": "blue"},
-    }
+    status = bench.sampler.status()
+    assert status.samples >= STARTUP_SAMPLES
+    assert status == SourceStatus(
+        name="mine",
+        kind="fake",
+        group="fakes",
+        state="healthy",
+        reason="",
+        remedy="",
+        since="2023-11-14T22:13:20.000+00:00",
+        samples=status.samples,
+        alarms=0,
+        alarm_counts={},
+        credited_bits=0,
+        credit=True,
+        min_entropy=8.0,
+        bits_per_sample=8,
+        provenance="a test",
+        facts={"colour": "blue"},
+    )
 
 
 # Induced failures
@@ -439,7 +440,7 @@ def test_what_a_strangers_exception_says_is_never_shown(
     bench.clock.now = bench.sampler.monitor.open_at
     bench.until(lambda: bench.sampler.monitor.alarms.total() >= 2 or method == "close")
     bench.end()
-    shown = caplog.text + repr(bench.sampler.snapshot()) + repr(bench.delivered)
+    shown = caplog.text + repr(bench.sampler.status()) + repr(bench.delivered)
     assert MARKER not in shown
     assert type(error).__name__ in shown
 
@@ -453,13 +454,13 @@ def test_a_sources_own_words_are_shown(
     with caplog.at_level(logging.WARNING):
         bench.failed()
     assert "source mine failed: it broke; mend it" in caplog.messages
-    snapshot = bench.sampler.snapshot()
-    assert (snapshot["state"], snapshot["reason"], snapshot["remedy"]) == (
+    status = bench.sampler.status()
+    assert (status.state, status.reason, status.remedy) == (
         "failed",
         "it broke",
         "mend it",
     )
-    assert snapshot["alarm_counts"] == {"error": 1}
+    assert status.alarm_counts == {"error": 1}
 
 
 def test_a_source_that_is_not_there_is_absent(bench: Bench, mocker: MockerFixture) -> None:
@@ -470,8 +471,8 @@ def test_a_source_that_is_not_there_is_absent(bench: Bench, mocker: MockerFixtur
     bench.sampler.start()
     bench.until(lambda: bench.state is SourceState.ABSENT)
     assert bench.sampler.settled
-    snapshot = bench.sampler.snapshot()
-    assert (snapshot["reason"], snapshot["remedy"], snapshot["alarms"]) == (
+    status = bench.sampler.status()
+    assert (status.reason, status.remedy, status.alarms) == (
         "no device",
         "plug it in",
         0,
@@ -519,7 +520,7 @@ def test_a_call_that_hangs_is_declared_so_at_its_deadline(
     assert bench.alarms == {Alarm.HANG: 1}
     assert bench.state is SourceState.FAILED
     assert len(bench.changes) == changes + 1
-    assert "no answer within 5 s" in bench.sampler.snapshot()["reason"]
+    assert "no answer within 5 s" in bench.sampler.status().reason
     mocker.stop(patch)
     bench.release.set()
     bench.comes_back()
@@ -578,7 +579,7 @@ def test_a_hung_sampler_holds_nobody_up(bench: Bench, mocker: MockerFixture) -> 
     bench.clock.now += DEADLINE
     bench.sampler.tick()
     bench.sampler.demand()
-    assert bench.sampler.snapshot()["state"] == "failed"
+    assert bench.sampler.status().state == "failed"
     assert not bench.test().ran
     bench.sampler.stop()
 

@@ -49,10 +49,10 @@ def test_a_start_without_enough_sources_says_so() -> None:
         assert not service.observe(1.0, healthy)
         said.append(service.reason)
     assert said == [
-        "0 healthy counted groups of sources, min_groups asks for 2",
-        "1 healthy counted groups of sources, min_groups asks for 2",
+        "0 healthy credited groups of sources, min_groups asks for 2",
+        "1 healthy credited groups of sources, min_groups asks for 2",
         "collecting the first seed",
-        "1 healthy counted groups of sources, min_groups asks for 2",
+        "1 healthy credited groups of sources, min_groups asks for 2",
     ]
 
 
@@ -119,7 +119,7 @@ def test_too_few_groups_degrade(min_groups: int) -> None:
     assert not service.observe(1.0, groups)
     assert service.observe(2.0, groups - {"g0"})
     assert service.state is ServiceState.DEGRADED
-    assert service.reason.startswith(f"{min_groups - 1} healthy counted groups")
+    assert service.reason.startswith(f"{min_groups - 1} healthy credited groups")
     assert service.reason.endswith(f"asks for {min_groups}")
 
 

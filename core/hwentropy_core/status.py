@@ -1,0 +1,110 @@
+"""The status of the service, of its sources and of its workers: one type each.
+
+The daemon fills them in, the control socket carries them as the JSON objects of their
+fields, and the client reads them back; `org.hwentropy.Control.varlink` describes the same
+fields, in this order and under these names.
+
+A field that comes later has a default: a client of a later version then still reads what
+a daemon of an earlier one says.  Nothing here may ever hold entropy or a key.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceStatus:
+    """One noise source."""
+
+    name: str
+    kind: str
+    group: str
+    """Independence group: sources of one group are credited once."""
+    state: str
+    """`absent`, `starting`, `healthy`, `suspect` or `failed`."""
+    reason: str
+    """Why it is not healthy, or nothing."""
+    remedy: str
+    """What an operator can do about it, or nothing."""
+    since: str
+    """When it came into this state, ISO 8601 in UTC."""
+    samples: int
+    """Samples tested since the daemon started."""
+    alarms: int
+    """Alarms since the daemon started."""
+    alarm_counts: dict[str, int]
+    """How many of which kind."""
+    credited_bits: int
+    """Min-entropy it was credited with in seeds so far."""
+    credit: bool
+    """False: mixed in, never credited."""
+    min_entropy: float
+    """Claimed bits of min-entropy per sample."""
+    bits_per_sample: int
+    provenance: str
+    """Where the claim comes from."""
+    facts: dict[str, str]
+    """What else an operator may want to know of it: device, vendor, CPU flags."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerStatus:
+    """One serving process."""
+
+    pid: int
+    connections: int
+    """Open now."""
+    requests: int
+    """Answered since it started."""
+    bytes: int
+    """Handed out since it started."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyStatus:
+    """What a seed takes."""
+
+    min_bits: int
+    """Credited bits."""
+    min_groups: int
+    """Healthy, credited groups of sources."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceStatus:
+    """The whole service."""
+
+    state: str
+    """`starting`, `ok`, `degraded` or `failed`."""
+    reason: str
+    """Why it is not `ok`, or nothing."""
+    generation: int
+    """0 before the first seed."""
+    seeded_at: str | None
+    """When the last seed went in, ISO 8601 in UTC; None before the first."""
+    reseeds: int
+    """Seeds so far, the first one included."""
+    version: str
+    pid: int
+    uptime_seconds: float
+    workers: list[WorkerStatus]
+    sources: list[SourceStatus]
+    policy: PolicyStatus
+    sockets: list[str]
+    """The paths that it listens on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTest:
+    """The outcome of an on-demand health test."""
+
+    passed: bool
+    samples: int
+    """Samples that were tested: 1,024 when it passed."""
+    reason: str
+    """Why it did not pass, or nothing."""
+
+
+def iso_time(seconds: float) -> str:
+    """Seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
