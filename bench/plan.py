@@ -83,7 +83,8 @@ class Bench:
         stolen, ticks = machine.stolen()
         load_before = os.getloadavg()[0]
         with (
-            tempfile.TemporaryDirectory(prefix="hwentropy-bench-") as name,
+            # Not where TMPDIR says: a Unix socket's path has 108 bytes.
+            tempfile.TemporaryDirectory(prefix="hwe-", dir="/tmp") as name,
             ExitStack() as stack,
         ):
             directory = Path(name)

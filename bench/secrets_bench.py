@@ -190,7 +190,8 @@ def report_of(took: dict[str, dict[str, list[float]]]) -> dict[str, Any]:
 
 def measure_secrets(rounds: int = ROUNDS, seconds: float = SECONDS) -> dict[str, Any]:
     """Start a daemon, measure in a process beside it; BenchError when that fails."""
-    with tempfile.TemporaryDirectory(prefix="hwentropy-bench-") as name:
+    # Not where TMPDIR says: a Unix socket's path has 108 bytes.
+    with tempfile.TemporaryDirectory(prefix="hwe-", dir="/tmp") as name:
         runtime = Path(name) / "daemon"
         with service.start_daemon(runtime) as daemon:
             daemon.first_byte()

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import load, machine, measure, plan, service, table
+from support import needed
 
 
 def sample(p50_us: float = 10.0, *, requests: int = 1000, size: int = 32) -> Sample:
@@ -179,8 +180,8 @@ def test_a_server_that_ends_at_once_is_reported_with_its_words(tmp_path: Path) -
 def c_compiler() -> str:
     """The C compiler; skips where there is none."""
     found = load.compiler()
-    if not found:
-        pytest.skip("no C compiler (cc, gcc, clang): the bench's C programs cannot be built")
+    needed.check("" if found else "no C compiler (cc, gcc, clang) for the bench's C programs")
+    assert found is not None
     return found
 
 

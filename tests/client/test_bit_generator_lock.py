@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-np = pytest.importorskip("numpy", reason="NumPy is not installed (the extra `numpy`)")
-pytest.importorskip(
-    "hwentropy._bitgen", reason="the C extension was not built", exc_type=ImportError
-)
+from support import needed
+
+np = needed.module("numpy", "NumPy is not installed (the extra `numpy`)")
+needed.module("hwentropy._bitgen", "the C extension was not built")
 
 import hwentropy.bit_generator as module  # noqa: E402 - after it is known that it is there
 import hwentropy.numpy as ours  # noqa: E402

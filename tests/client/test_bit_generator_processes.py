@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 
+from support import needed
 from support.script import PATIENCE, environment, run_script
 
-pytest.importorskip("numpy", reason="NumPy is not installed (the extra `numpy`)")
-pytest.importorskip(
-    "hwentropy._bitgen", reason="the C extension was not built", exc_type=ImportError
-)
+needed.module("numpy", "NumPy is not installed (the extra `numpy`)")
+needed.module("hwentropy._bitgen", "the C extension was not built")
 pytestmark = pytest.mark.process
 
 TESTS = str(Path(__file__).parents[1])

@@ -19,6 +19,7 @@ import pytest
 
 from hwentropy.analysis.plot import autocorrelation
 from hwentropy.command.cli import run
+from support import needed
 from support.daemon import Daemon
 from support.fake_server import FakeDaemon
 from support.terminal import in_terminal
@@ -46,7 +47,7 @@ def bad(tmp_path: Path) -> Path:
 @pytest.fixture
 def needs_matplotlib() -> None:
     """Drawing is an extra."""
-    pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+    needed.module("matplotlib", "the extra `plot` is not installed")
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -160,7 +161,7 @@ def test_wrong_usage_is_one_sentence(
 ) -> None:
     """Exit code 2, nothing on standard output, nothing left behind."""
     if "--plot" in arguments and said == "cannot create":
-        pytest.importorskip("matplotlib", reason="the extra `plot` is not installed")
+        needed.module("matplotlib", "the extra `plot` is not installed")
     (tmp_path / "EMPTY").touch()
     (tmp_path / "DIRECTORY").mkdir()
     places = {"GOOD": str(good)}

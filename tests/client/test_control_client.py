@@ -2,7 +2,6 @@
 
 import os
 import socket
-import tempfile
 import threading
 from pathlib import Path
 
@@ -144,10 +143,9 @@ def test_no_permission_names_the_way_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody else")
-def test_a_closed_socket_keeps_another_user_out() -> None:
+def test_a_closed_socket_keeps_another_user_out(tmp_path: Path) -> None:
     """The error a real kernel gives for mode 0660 is NotPermitted, with the remedy."""
-    # Not tmp_path: its parents are closed to other users.
-    with tempfile.TemporaryDirectory() as name, FakeDaemon(Path(name)) as daemon:
+    with FakeDaemon(tmp_path) as daemon:
         daemon.directory.chmod(0o755)
         daemon.control_path.chmod(0o660)
         groups = os.getgroups()

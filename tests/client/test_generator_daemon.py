@@ -15,12 +15,13 @@ from hwentropy.leased import BLOCK_BYTES, SMALL_BYTES
 from hwentropy.reservoir import PythonReservoir, make_reservoir
 from support import forked_children
 from support.daemon import ONLY_OS, PATIENCE, Daemon, only
+from support.needed import needs
 from support.script import environment
 from support.swtpm import SoftwareTpm, missing_swtpm
 
 pytestmark = pytest.mark.process
 
-with_tpm = pytest.mark.skipif(bool(missing_swtpm()), reason=missing_swtpm() or "swtpm is there")
+with_tpm = needs(missing_swtpm())
 
 #: No reseed but those that a test asks for.
 CALM = ONLY_OS + "[pool]\nreseed_seconds = 3600\n"

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from hwentropy.leased import BLOCK_BYTES
+from support import needed
 from support.drbg_reference import ReferenceDrbg
 from support.fake_leases import Leases
 from support.fake_server import FakeDaemon
@@ -474,7 +475,7 @@ def core_of(daemon: FakeDaemon, kind: str, directory: Path) -> tuple[bytes, byte
     pattern = Path("/proc/sys/kernel/core_pattern").read_text().strip()
     by_kernel = pattern == "core" and resource.getrlimit(resource.RLIMIT_CORE)[1] != 0
     if not by_kernel and shutil.which("gcore") is None:
-        pytest.skip(f"no core dump: core_pattern is {pattern!r} and gcore (gdb) is not there")
+        needed.check(f"no core dump: core_pattern is {pattern!r} and gcore (gdb) is not there")
     with subprocess.Popen(
         [*command, "abort" if by_kernel else "wait"],
         env=environment(),

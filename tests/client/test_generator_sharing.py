@@ -20,6 +20,7 @@ from hwentropy.reservoir import PythonReservoir
 from hwentropy_core.drbg import Drbg, Keystream
 from support.fake_leases import Leases
 from support.fake_server import FakeDaemon
+from support.needed import needs
 from support.script import run_script
 
 pytestmark = pytest.mark.process
@@ -314,9 +315,7 @@ for make in (make_reservoir, PythonReservoir):
 """
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("gevent") is None, reason="gevent is not installed (make test)"
-)
+@needs("" if importlib.util.find_spec("gevent") else "gevent is not installed")
 @pytest.mark.parametrize("when", ["early", "late"])
 def test_greenlets_get_no_bytes_twice(daemon: FakeDaemon, leases: Leases, when: str) -> None:
     """gevent, patched before and after the import: renewals that switch greenlets."""

@@ -10,7 +10,8 @@ import pytest
 from support import compiled
 from support.compiled import PROGRAMS, Compiler
 from support.daemon import Daemon, only
-from support.node import NODE, PACKAGE, PATIENCE, why_not
+from support.needed import needs
+from support.node import NODE, PACKAGE, PATIENCE, needs_node
 
 pytestmark = pytest.mark.process
 
@@ -21,8 +22,8 @@ WORD = 16
 PROCESSES_EACH = 4
 
 
-@pytest.mark.skipif(bool(why_not()), reason=why_not())
-@pytest.mark.skipif(compiled.MISSING is not None, reason=compiled.MISSING or "")
+@needs_node
+@needs(compiled.MISSING)
 def test_three_languages_draw_from_one_daemon(tmp_path: Path) -> None:
     """Four processes of each at once get what they asked for, and no 16 bytes twice."""
     python = f"from hwentropy import secrets; print(secrets.token_hex({SIZE}))"

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-np = pytest.importorskip("numpy", reason="NumPy is not installed (the extra `numpy`)")
+from support import needed
+
+np = needed.module("numpy", "NumPy is not installed (the extra `numpy`)")
 
 import hwentropy.numpy as ours  # noqa: E402 - after it is known that NumPy is there
 from hwentropy.errors import FailedClosed  # noqa: E402

@@ -20,6 +20,7 @@ import pytest
 from hwentropy import reservoir as module
 from hwentropy.reservoir import PythonReservoir, Reservoir, boottime, make_reservoir
 from hwentropy_core.page import PageReader, PageWriter
+from support import needed
 
 CLIENT = Path(__file__).parents[2] / "client"
 CORE = CLIENT.parent / "core"
@@ -32,9 +33,7 @@ HOUR = 3600 * 10**9
 
 def compiled(block_bytes: int) -> Reservoir:
     """The C extension's class, or a skip."""
-    extension = pytest.importorskip(
-        "hwentropy._reservoir", reason="the C extension was not built", exc_type=ImportError
-    )
+    extension = needed.module("hwentropy._reservoir", "the C extension was not built")
     reservoir: Reservoir = extension.Reservoir(block_bytes)
     return reservoir
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from support.daemon import Daemon
+from support.needed import needs
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,9 +27,7 @@ MISSING = [
 ]
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(
-        bool(MISSING), reason=f"this interpreter was built without {' and '.join(MISSING)}"
-    ),
+    needs(f"this interpreter was built without {' and '.join(MISSING)}" if MISSING else ""),
 ]
 
 SCRIPT = """

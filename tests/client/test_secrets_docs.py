@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from hwentropy import secrets
+from support import needed
 from support.daemon import Daemon
 
 ROOT = Path(__file__).parents[2]
@@ -21,10 +22,10 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 def test_blocks_run(block: str, real_daemon: Daemon, tmp_path: Path) -> None:
     """Each block runs by itself, its assertions hold, and nothing is on standard error."""
     if "hwentropy.numpy" in block:
-        pytest.importorskip("numpy", reason="NumPy is not installed (the extra `numpy`)")
+        needed.module("numpy", "NumPy is not installed (the extra `numpy`)")
     if "default_rng" in block:
         why = "the C extension was not built"
-        pytest.importorskip("hwentropy._bitgen", reason=why, exc_type=ImportError)
+        needed.module("hwentropy._bitgen", why)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", block],
         env=os.environ
@@ -49,7 +50,7 @@ def test_every_name_is_explained() -> None:
 
 def test_numpy_goes_on_when_a_callback_raises() -> None:
     """Why no callback of our BitGenerator may fail: no error comes out, no randomness."""
-    pytest.importorskip("numpy", reason="NumPy is not installed (the extra `numpy`)")
+    needed.module("numpy", "NumPy is not installed (the extra `numpy`)")
     script = """
 import ctypes
 import numpy

@@ -12,6 +12,7 @@ from pytest_mock import MockerFixture
 
 from hwentropy_sources.contract import SourceAbsent, SourceError
 from hwentropy_sources.discovery import Device, TpmDevice, find_hwrng, find_tpms
+from support import needed
 
 
 @dataclass
@@ -124,8 +125,8 @@ E: SUBSYSTEM=misc
 def test_pyudev_finds_the_devices_of_another_machine(tmp_path: Path) -> None:
     """The real pyudev and libudev over a /sys of umockdev, uninitialised devices and all."""
     runner = shutil.which("umockdev-run")
-    if runner is None:
-        pytest.skip("umockdev-run is not installed (Debian: umockdev)")
+    needed.check("" if runner else "umockdev-run is not installed (Debian: umockdev)")
+    assert runner is not None
     machine = tmp_path / "machine.umockdev"
     machine.write_text(MACHINE)
     script = (

@@ -27,6 +27,7 @@ from hwentropy_sources.hwrng import (
     hwrng_claim,
     hwrng_group,
 )
+from support import needed
 
 STAND_IN = Path("/dev/zero")
 STAND_IN_NUMBER = "1:5"
@@ -201,8 +202,8 @@ def test_the_real_device_reads() -> None:
 def test_it_finds_the_device_of_another_machine(tmp_path: Path) -> None:
     """Under umockdev: found through pyudev, and the TPM's group from that /sys."""
     runner = shutil.which("umockdev-run")
-    if runner is None:
-        pytest.skip("umockdev-run is not installed (Debian: umockdev)")
+    needed.check("" if runner else "umockdev-run is not installed (Debian: umockdev)")
+    assert runner is not None
     machine = tmp_path / "machine.umockdev"
     machine.write_text(
         "P: /devices/virtual/misc/hw_random\nN: hwrng\nE: DEVNAME=/dev/hwrng\n"

@@ -24,6 +24,7 @@ from hwentropy_core.wire import (
     encode_reply,
 )
 from support.fake_server import Handler, Hangup, Peer, honest
+from support.needed import needs
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "client" / "node"
@@ -60,7 +61,7 @@ def why_not() -> str:
     return "" if major >= 18 else f"node {version.stdout.strip()} is older than 18"
 
 
-needs_node = pytest.mark.skipif(bool(why_not()), reason=why_not())
+needs_node = needs(why_not())
 
 
 class NodeError(Exception):

@@ -9,7 +9,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from typing import Final
 import pytest
 
 from hwentropy_core.paths import CONTROL_SOCKET, ENTROPY_SOCKET
+from support.needed import needs
+from support.swtpm import missing_swtpm
 
 LAUNCHER: Final = Path(__file__).parents[2] / "tools" / "run.py"
 COMMAND: Final = Path(sys.executable).with_name("hwentropy")
@@ -30,14 +31,11 @@ DEADLINE: Final = 30.0
 
 pytestmark = [
     pytest.mark.system,
-    pytest.mark.skipif(
-        not COMMAND.exists(),
-        reason="hwentropy is not installed in this environment (make test)",
-    ),
+    needs("" if COMMAND.exists() else "hwentropy is not installed in this environment"),
 ]
-needs_swtpm = pytest.mark.skipif(
-    shutil.which("swtpm") is None or importlib.util.find_spec("tpm2_pytss") is None,
-    reason="no swtpm or no tpm2-pytss on this machine (make test installs them)",
+needs_swtpm = needs(
+    missing_swtpm()
+    or ("" if importlib.util.find_spec("tpm2_pytss") else "tpm2-pytss is not installed")
 )
 
 

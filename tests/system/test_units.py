@@ -8,14 +8,15 @@ from typing import Final
 
 import pytest
 
+from support.needed import needs
+
 SYSTEMD: Final = Path(__file__).parents[2] / "systemd"
 
 #: The most exposure allowed, in tenths, as `systemd-analyze security` rates it.
 EXPOSURE: Final = 15
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None,
-    reason="no systemd-analyze on this machine (make test installs it)",
+pytestmark = needs(
+    "" if shutil.which("systemd-analyze") else "systemd-analyze is not installed"
 )
 
 

@@ -7,14 +7,14 @@ import pytest
 
 from support import compiled
 from support.compiled import PROGRAMS, Compiler, Native
+from support.needed import needs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without a compiler none of these tests can run: skipped, with the reason."""
-    if compiled.MISSING is not None:
-        for item in items:
-            if Path(__file__).parent in item.path.parents:
-                item.add_marker(pytest.mark.skip(reason=compiled.MISSING))
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(needs(compiled.MISSING))
 
 
 @pytest.fixture(scope="session")

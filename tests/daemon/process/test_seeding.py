@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import ONLY_OS, Daemon, only
+from support.needed import needs
 from support.raw_client import (
     DEGRADED,
     DONT_BLOCK,
@@ -29,7 +30,7 @@ from support.swtpm import SoftwareTpm, missing_swtpm
 
 pytestmark = pytest.mark.process
 
-with_tpm = pytest.mark.skipif(bool(missing_swtpm()), reason=missing_swtpm() or "swtpm is there")
+with_tpm = needs(missing_swtpm())
 
 #: Bits of a seed: hwentropy_core.limits.MIN_SEED_BITS.
 SEED_BITS = 320

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from support import needed
 from support.daemon import Daemon
 from support.raw_client import OK, CallError, ask
 from support.swtpm import SoftwareTpm, missing_swtpm
 
-pytest.importorskip("tpm2_pytss", reason="tpm2-pytss is not installed")
+needed.module("tpm2_pytss", "tpm2-pytss is not installed")
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(bool(missing_swtpm()), reason=missing_swtpm() or "swtpm is there"),
+    needed.needs(missing_swtpm()),
 ]
 
 #: Quick: sources asked often, a hang noticed after a second, a seed every second.

@@ -18,6 +18,7 @@ from pytest_mock import MockerFixture
 from hwentropy_sources.contract import SourceAbsent, SourceError
 from hwentropy_sources.cpu import rdseed
 from hwentropy_sources.cpu.rdseed import CpuInstruction, Rdrand, Rdseed, load_extension
+from support import needed
 
 C_SOURCE = Path(rdseed.__file__).with_name("_cpurand.c")
 KINDS: list[type[CpuInstruction]] = [Rdseed, Rdrand]
@@ -53,8 +54,9 @@ def build(tmp_path: Path) -> Build:
     """Compile the extension for a made-up CPU and load it."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     headers = Path(sysconfig.get_path("include"))
-    if compiler is None or not (headers / "Python.h").exists():
-        pytest.skip("no C compiler, or no headers of this Python")
+    there = compiler is not None and (headers / "Python.h").exists()
+    needed.check("" if there else "no C compiler, or no headers of this Python")
+    assert compiler is not None
 
     def build(
         *,
@@ -115,8 +117,9 @@ def test_it_compiles_without_a_warning(tmp_path: Path) -> None:
     """The real headers, -Wall -Wextra -Werror."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     headers = Path(sysconfig.get_path("include"))
-    if compiler is None or not (headers / "Python.h").exists():
-        pytest.skip("no C compiler, or no headers of this Python")
+    there = compiler is not None and (headers / "Python.h").exists()
+    needed.check("" if there else "no C compiler, or no headers of this Python")
+    assert compiler is not None
     flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-fsyntax-only"]
     subprocess.run([compiler, *flags, f"-isystem{headers}", str(C_SOURCE)], check=True)
 

@@ -6,11 +6,12 @@ from hypothesis import strategies as st
 
 from hwentropy_sources.contract import SourceError
 from hwentropy_sources.tpm2.errors import TPM_RC, Fault, TpmError, explain, tpm_rc_name
+from support import needed
 
 
 def test_names_are_those_of_libtss2() -> None:
     """Each name in our table is libtss2's name for the same number."""
-    tss = pytest.importorskip("tpm2_pytss", reason="tpm2-pytss is not installed")
+    tss = needed.module("tpm2_pytss", "tpm2-pytss is not installed")
     for code, name in TPM_RC.items():
         assert getattr(tss.TPM2_RC, name.removeprefix("TPM_RC_")) == code
 

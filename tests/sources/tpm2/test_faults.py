@@ -8,16 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hwentropy_sources.contract import STARTUP_SAMPLES, SourceAbsent, SourceError
+from hwentropy_sources.health import HealthTests
 from hwentropy_sources.tpm2.errors import Fault, TpmError
 from hwentropy_sources.tpm2.source import BUSY_PAUSE, Tpm2, Tpm2Config
+from support import needed
 from support.swtpm import SoftwareTpm, missing_swtpm
 
-bus_faults: Any = pytest.importorskip(
-    "support.tpm_bus", reason="tpm2-pytss is not installed", exc_type=ImportError
-)
+bus_faults = needed.module("support.tpm_bus", "tpm2-pytss is not installed")
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(bool(missing_swtpm()), reason=missing_swtpm()),
+    needed.needs(missing_swtpm()),
 ]
 
 answer = bus_faults.answer
@@ -323,14 +323,11 @@ def test_every_transport_is_closed_once(
 
 def test_stuck_bytes_are_handed_on_and_caught_by_the_tests(bench: BenchMaker) -> None:
     """The source judges nothing: a TPM stuck at one value fails the health tests."""
-    health = pytest.importorskip(
-        "hwentropy_sources.health", reason="health tests are not built"
-    )
     tried = bench("plain")
     tried.instead(lambda command: random_answer(b"\x5a" * wanted_bytes(command)))
     data = tried.source.read(STARTUP_SAMPLES, 5.0)
     assert data == b"\x5a" * STARTUP_SAMPLES
-    finding = health.HealthTests(tried.source.describe().claim).feed(data)
+    finding = HealthTests(tried.source.describe().claim).feed(data)
     assert finding is not None
 
 

@@ -16,8 +16,10 @@ from pytest_mock import MockerFixture
 from hwentropy_core.memory import wipe
 from hwentropy_sources.contract import STARTUP_SAMPLES, SourceAbsent, SourceError
 from hwentropy_sources.discovery import TpmDevice
+from hwentropy_sources.health import HealthTests
 from hwentropy_sources.registry import source_class
 from hwentropy_sources.tpm2.source import CLAIM, Tpm2, Tpm2Config
+from support.needed import needs
 from support.swtpm import SoftwareTpm, missing_swtpm
 
 pytestmark = pytest.mark.process
@@ -27,7 +29,7 @@ REPOSITORY = Path(__file__).parents[2]
 MISSING = missing_swtpm() or (
     "" if importlib.util.find_spec("tpm2_pytss") else "tpm2-pytss is not installed"
 )
-needs_tpm = pytest.mark.skipif(bool(MISSING), reason=MISSING)
+needs_tpm = needs(MISSING)
 
 both_sessions = pytest.mark.parametrize("session", ["plain", "encrypted"])
 
@@ -117,13 +119,10 @@ def test_it_passes_the_health_tests(
     shared_tpm: SoftwareTpm, opened: list[Tpm2], session: str
 ) -> None:
     """A startup test's worth of samples raises no alarm at the claimed entropy."""
-    health = pytest.importorskip(
-        "hwentropy_sources.health", reason="health tests are not built"
-    )
     source = make(shared_tpm.tcti, session)
     opened.append(source)
     source.open()
-    tests = health.HealthTests(source.describe().claim)
+    tests = HealthTests(source.describe().claim)
     assert tests.feed(source.read(STARTUP_SAMPLES, 5.0)) is None
 
 
