@@ -1,8 +1,11 @@
 """The configuration: TOML in, typed values or one helpful sentence out.
 
-`FILE`, then `FILE.d/*.toml` by name; a later file overrides key by key.
+`FILE`, then `FILE.d/*.toml` by name; a later file overrides key by key.  Only regular
+files of a bounded size are read: a FIFO, a device or a socket could block or never end.
 """
 
+import os
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +22,23 @@ from .schema import Config, PoolConfig, ServerConfig, SourceSetup
 
 #: Read when no --config is given, if it is there.
 DEFAULT_FILE: Final = Path("/etc/hwentropy/hwentropyd.toml")
+
+#: Longest file, in bytes: 40 times the shipped one with its comments (6 kB).  As much as
+#: this in lines of a key each is parsed in 0.03 s.
+MAX_FILE_BYTES: Final = 256 * 1024
+
+#: Deepest table: `[sources.NAME]` is the second level, its keys the third.  Leaves a
+#: plug-in's own tables more than it needs, and Python's recursion limit far away.
+MAX_DEPTH: Final = 16
+
+#: What a file is that is not a regular one, for the error.
+_KINDS: Final = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 class ConfigError(HwentropyError):
@@ -77,7 +97,7 @@ def _drop_ins(directory: Path) -> list[Path]:
 
 def _parse(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(_read(file).decode())
     except FileNotFoundError:
         raise ConfigError(
             f"{file}: no such configuration file; name one with --config"
@@ -88,10 +108,35 @@ def _parse(file: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{file}: not UTF-8 at byte {error.start}; TOML files are UTF-8"
         ) from None
-    except ValueError as error:  # TOMLDecodeError, and a number of too many digits
+    except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{file}: not TOML: {error}") from None
+    except ValueError:  # int() of more than 4,300 digits
+        raise ConfigError(f"{file}: not TOML: a number has too many digits") from None
     except RecursionError:
         raise ConfigError(f"{file}: not TOML: nested too deeply") from None
+
+
+def _read(file: Path) -> bytes:
+    """The bytes of a regular file; raises ConfigError or OSError."""
+    # Looked at before it is opened, since to open a device can act on it (a watchdog's
+    # starts it), and after, since another file may have taken its place.
+    _check_kind(file, file.stat())
+    fd = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as stream:
+        _check_kind(file, os.fstat(fd))
+        # Not by the size that it states: a file of /proc states none.
+        data = stream.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(
+            f"{file}: longer than {MAX_FILE_BYTES} bytes; a configuration is shorter"
+        )
+    return data
+
+
+def _check_kind(file: Path, info: os.stat_result) -> None:
+    if not stat.S_ISREG(info.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(info.st_mode), "no regular file")
+        raise ConfigError(f"{file}: cannot be read (it is {kind}); name a regular file")
 
 
 def _merge(
@@ -104,6 +149,8 @@ def _merge(
     for key, value in table.items():
         here = (*path, key)
         origins[here] = file
+        if isinstance(value, dict) and len(here) > MAX_DEPTH:
+            raise _error(here[:1], origins, f"tables are nested more than {MAX_DEPTH} deep")
         if isinstance(value, dict) and isinstance(into.get(key), dict):
             _merge(into[key], value, file, origins, here)
         elif isinstance(value, dict):
@@ -233,7 +280,7 @@ def _wrong(struct: type[Any], path: _Path, value: object, origins: _Origins) -> 
 
 def _error(path: _Path, origins: _Origins, what: str) -> ConfigError:
     file = origins.get(path) or origins.get(path[:-1])
-    key = ".".join(part if part.isprintable() else repr(part) for part in path)
+    key = ".".join(words.shortened(part if part.isprintable() else repr(part)) for part in path)
     return ConfigError(f"{file or 'built-in defaults'}: {key}: {what}")
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from msgspec import inspect
 
-#: Longest value that an error repeats, in characters.
+#: Longest value or key that an error repeats, in characters.
 _SHOWN: Final = 60
 
 
@@ -28,7 +28,17 @@ def shown(value: object) -> str:
         return "a table"
     if isinstance(value, list):
         return "an array"
-    text = json.dumps(value) if isinstance(value, (str, bool)) else str(value)
+    if isinstance(value, (str, bool)):
+        return shortened(json.dumps(value))
+    try:
+        return shortened(str(value))
+    except ValueError:
+        # More than 4,300 digits, for which TOML takes hexadecimal ones only.
+        return shortened(f"{value:#x}")
+
+
+def shortened(text: str) -> str:
+    """A text as an error repeats it: cut off where it is long."""
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import tempfile
 import tomllib
 from collections.abc import Callable, Generator, Iterator
@@ -19,7 +20,7 @@ from hwentropy_sources.contract import Claim, Description, Source, SourceConfig
 from hwentropy_sources.registry import BUILT_IN, default_kinds, source_class
 from hwentropyd.command import main
 from hwentropyd.config import words as config_words
-from hwentropyd.config.load import ConfigError, load
+from hwentropyd.config.load import MAX_FILE_BYTES, ConfigError, load
 from hwentropyd.config.schema import PoolConfig, ServerConfig
 
 ROOT = Path(__file__).parents[3]
@@ -318,7 +319,21 @@ def test_an_error_names_the_file_that_set_the_key(
         ("[sources.a]\nkind = 'dice'", "sources.a.kind: there is no source kind 'dice'; known"),
         ("min_bits == 3", "not TOML: "),
         ("a = " + "[" * 5000, "not TOML: nested too deeply"),
-        ("a = " + "1" * 5000, "not TOML: "),
+        ("a = " + "1" * 5000, "not TOML: a number has too many digits"),
+        (
+            "[server]\nworkers = 0x" + "f" * 5000,
+            f"server.workers: must be a whole number from 1 to 64, not 0x{'f' * 58}…",
+        ),
+        (
+            f"[server]\n{'w' * 5000} = 2",
+            f"server.{'w' * 60}…: unknown key; allowed are workers, ",
+        ),
+        (".".join("a" * 1500) + " = 1", "a: tables are nested more than 16 deep"),
+        ("[" + ".".join("a" * 1500) + "]", "a: tables are nested more than 16 deep"),
+        (
+            "[sources.os]\na = " + "{a = " * 100 + "1" + "}" * 100,
+            "sources: tables are nested more than 16 deep",
+        ),
     ],
 )
 def test_an_error_is_one_sentence_that_names_file_key_and_what_is_allowed(
@@ -348,14 +363,88 @@ def test_a_file_that_was_named_has_to_be_there(tmp_path: Path) -> None:
         load(tmp_path / "typo.toml")
 
 
-def test_a_directory_is_no_file(tmp_path: Path) -> None:
-    """Neither for --config nor among the drop-ins."""
-    with pytest.raises(ConfigError, match=r"cannot be read \(Is a directory\)"):
-        load(tmp_path)
+def fifo(path: Path) -> Path:
+    """A FIFO: to open it blocks until somebody writes."""
+    os.mkfifo(path)
+    return path
+
+
+def socket_file(path: Path) -> Path:
+    """A socket's file."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.bind(str(path))
+    return path
+
+
+def link_to(target: str) -> Callable[[Path], Path]:
+    """Makes a symbolic link to this."""
+
+    def linked(path: Path) -> Path:
+        path.symlink_to(target)
+        return path
+
+    return linked
+
+
+def directory(path: Path) -> Path:
+    """A directory."""
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (fifo, "a FIFO"),
+        (socket_file, "a socket"),
+        (directory, "a directory"),
+        (link_to("/dev/zero"), "a device"),
+        (link_to("/dev/tty"), "a device"),
+    ],
+)
+def test_only_a_regular_file_is_read(make: Callable[[Path], Path], kind: str) -> None:
+    """Neither for --config nor among the drop-ins: one sentence, and no wait."""
+    said = rf"a\.toml: cannot be read \(it is {kind}\); name a regular file"
+    # Not tmp_path: its name may be too long for a socket's path.
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        with pytest.raises(ConfigError, match=said):
+            load(make(Path(name) / "a.toml"))
+        file = Path(name) / "main.toml"
+        file.touch()
+        drop_ins = Path(name) / "main.toml.d"
+        drop_ins.mkdir()
+        make(drop_ins / "a.toml")
+        with pytest.raises(ConfigError, match=said):
+            load(file)
+
+
+def test_a_link_to_a_file_is_read(write: Write, tmp_path: Path) -> None:
+    """As configuration management leaves them."""
+    file = write("[server]\nworkers = 7\n")
+    assert load(link_to(str(file))(tmp_path / "link.toml")).server.workers == 7
+
+
+def test_a_fifo_put_in_the_place_of_the_file_is_not_waited_for(
+    write: Write, mocker: MockerFixture
+) -> None:
+    """Between the look at it and its opening."""
+    file = write("")
+    regular = file.stat()
+    file.unlink()
+    fifo(file)
+    mocker.patch.object(Path, "stat", return_value=regular)
+    with pytest.raises(ConfigError, match=r"cannot be read \(it is a FIFO\)"):
+        load(file)
+
+
+def test_a_file_without_an_end_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """At most MAX_FILE_BYTES; a comment may fill them."""
     file = tmp_path / "a.toml"
-    file.touch()
-    (tmp_path / "a.toml.d" / "b.toml").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"b\.toml: cannot be read \(Is a directory\)"):
+    file.write_bytes(b"#" * MAX_FILE_BYTES)
+    load(file)
+    with file.open("ab") as stream:
+        stream.truncate(1 << 40)  # a sparse file
+    with pytest.raises(ConfigError, match=f"longer than {MAX_FILE_BYTES} bytes"):
         load(file)
 
 
