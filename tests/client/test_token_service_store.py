@@ -10,11 +10,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from hwentropy.token_service import InvalidToken, Issued, Reason, TokenService, TokenStoreError
+from hwentropy.token_service import (
+    InvalidToken,
+    Issued,
+    Reason,
+    TokenService,
+    TokenStoreError,
+    sqlite,
+)
 from hwentropy.token_service.sqlite import FIND, GET, PURGE
 
 ROOT = Path(__file__).parents[2]
@@ -169,6 +177,54 @@ def test_what_is_no_store_is_left_alone(tmp_path: Path, content: str) -> None:
     with pytest.raises(TokenStoreError, match=r"tokens\.db"):
         open_service(place, key=bytes(32))
     assert (place.read_bytes() if place.is_file() else b"") == before
+
+
+@pytest.mark.parametrize(
+    "changed", ["application_id = 1", "user_version = 2", "journal_mode = DELETE"]
+)
+def test_each_mark_of_a_store_is_looked_at(tmp_path: Path, changed: str) -> None:
+    """Whose file it is, its version, its log: one that differs is refused."""
+    database = tmp_path / "tokens.db"
+    open_service(database).close()
+    other = sqlite3.connect(database)
+    other.execute(f"PRAGMA {changed}")
+    other.close()
+    with pytest.raises(TokenStoreError, match="not a token store of this version"):
+        open_service(database)
+
+
+def test_a_write_that_fails_leaves_no_transaction(tmp_path: Path) -> None:
+    """Undone, so that others may write at once, and this store too."""
+    with open_service(tmp_path / "tokens.db") as service:
+        record = service.create_session("alice").record
+        storage = service._storage
+        storage.insert(b"digest", replace(record, id="one"))
+        with pytest.raises(TokenStoreError, match="UNIQUE"):
+            storage.insert(b"digest", replace(record, id="two"))
+        other = sqlite3.connect(tmp_path / "tokens.db", isolation_level=None, timeout=0)
+        other.execute("BEGIN IMMEDIATE")
+        other.rollback()
+        other.close()
+        storage.insert(b"another", replace(record, id="two"))
+
+
+def test_purge_goes_on_to_the_end_in_short_transactions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that ended is deleted, PURGE_BATCH rows at a time; what did not end stays."""
+    monkeypatch.setattr(sqlite, "PURGE_BATCH", 2)
+    with open_service(tmp_path / "tokens.db") as service:
+        ended = [service.create_session("alice").record for _ in range(5)]
+        kept = service.create_session("alice").record
+        for record in ended:
+            service.revoke(record.id)
+        statements: list[str] = []
+        storage = service._storage
+        storage._connection.set_trace_callback(statements.append)  # type: ignore[attr-defined]
+        assert storage.purge(time.time() + 1) == 5
+        assert sum(one.startswith("DELETE") for one in statements) == 3
+        assert statements.count("BEGIN IMMEDIATE") == statements.count("COMMIT") == 3
+        assert list(service.list(ended=True)) == [kept]
 
 
 def test_a_busy_store_is_an_error_in_time(tmp_path: Path) -> None:

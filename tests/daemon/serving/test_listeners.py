@@ -350,6 +350,15 @@ def test_sockets_are_taken_by_their_names(
     assert (tmp_path / "a").exists()
 
 
+def test_an_inherited_socket_does_not_block(inherit: Inherit, directory: Path) -> None:
+    """Where the service manager left it blocking: a client that goes must not be waited for."""
+    passed = inherit(("control", "a"), ("entropy", "b"), ("stream", "c"))
+    assert all(sock.getblocking() for sock in passed)
+    ours = Listeners(directory)
+    assert [os.get_blocking(one.sock.fileno()) for one in ours.sockets] == [False] * 3
+    ours.close()
+
+
 def test_sockets_without_a_name_of_ours_are_taken_by_their_files(
     inherit: Inherit, directory: Path
 ) -> None:
@@ -396,13 +405,15 @@ def test_a_socket_that_is_no_unix_socket_is_refused(
             Listeners(directory)
 
 
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
 @pytest.mark.parametrize("passed", [False, True], ids=["own", "inherited"])
-def test_a_socket_file_that_was_removed_is_warned_of_once(
+def test_a_socket_file_that_is_gone_is_warned_of_once(
     directory: Path,
     tmp_path: Path,
     inherit: Inherit,
     caplog: pytest.LogCaptureFixture,
     passed: bool,  # noqa: FBT001 (a table)
+    replaced: bool,  # noqa: FBT001 (a table)
 ) -> None:
     """The daemon would serve on, and nobody could find it; what replaced it stays."""
     if passed:
@@ -412,10 +423,11 @@ def test_a_socket_file_that_was_removed_is_warned_of_once(
     assert caplog.messages == []
     path = (tmp_path if passed else directory) / "entropy.sock"
     path.unlink()
-    path.touch()
+    if replaced:
+        path.touch()
     for _ in range(3):
         ours.look()
     said = f"{path} is gone or another's, so no new client finds it: restart hwentropyd"
     assert caplog.messages == [said]
     ours.close()
-    assert path.exists()
+    assert path.exists() == replaced
