@@ -64,7 +64,6 @@ class Supervisor:
         """Who answers a wish for fresh entropy, by worker and connection."""
         self._started = time.monotonic()
         self._next_ping = 0.0
-        self._next_watchdog = 0.0
         self._last_status = ""
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -312,11 +311,7 @@ class Supervisor:
         if status != self._last_status:
             self._last_status = status
             self._notifier.send(STATUS=status)
-        limit = self._notifier.watchdog_seconds
-        if limit is not None and now >= self._next_watchdog:
-            # Twice as often as asked for: sd_watchdog_enabled(3).
-            self._next_watchdog = now + limit / 2 - TICK_SECONDS
-            self._notifier.send(WATCHDOG="1")
+        self._notifier.keep_alive(now, TICK_SECONDS)
 
     async def _announce_ready(self) -> None:
         await self.workers.ready()

@@ -27,6 +27,18 @@ class Notifier:
             int(watchdog_us) / 1e6 if watchdog_us.isdecimal() and mine else None
         )
         """The watchdog's limit, or None when there is no watchdog."""
+        self._next_alive = 0.0
+
+    def keep_alive(self, now: float, interval: float) -> None:
+        """Feed the watchdog where it is time; to be called every `interval` seconds.
+
+        `now` is in seconds of any clock that does not go back.
+        """
+        limit = self.watchdog_seconds
+        if limit is not None and now >= self._next_alive:
+            # Twice as often as asked for: sd_watchdog_enabled(3).
+            self._next_alive = now + limit / 2 - interval
+            self.send(WATCHDOG="1")
 
     def send(self, **fields: str) -> None:
         """Send fields such as READY="1", STATUS="…"."""

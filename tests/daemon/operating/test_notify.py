@@ -5,6 +5,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,35 @@ def test_the_watchdog_is_ours_or_nobodys(
 ) -> None:
     """sd_watchdog_enabled(3): WATCHDOG_PID, where it is set, has to be this process."""
     assert Notifier(environ).watchdog_seconds == seconds
+
+
+@pytest.mark.parametrize("limit", [2.0, 20.0, 60.0])
+def test_the_watchdog_is_fed_twice_within_its_limit(
+    limit: float, manager: socket.socket
+) -> None:
+    """sd_watchdog_enabled(3): every half of it; not at every call, which would say nothing."""
+    usec = str(int(limit * 1e6))
+    notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname(), "WATCHDOG_USEC": usec})
+    fed = []
+    for tick in range(1000):
+        notifier.keep_alive(tick * 0.5, 0.5)
+        try:
+            assert manager.recv(100) == b"WATCHDOG=1"
+        except BlockingIOError:
+            continue
+        fed.append(tick * 0.5)
+    gaps = {later - earlier for earlier, later in pairwise(fed)}
+    assert fed[0] == 0.0
+    assert gaps
+    assert limit / 4 <= min(gaps) <= max(gaps) <= limit / 2
+
+
+def test_without_a_watchdog_nobody_is_fed(manager: socket.socket) -> None:
+    """A manager that set no limit hears nothing of it."""
+    notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname()})
+    notifier.keep_alive(100.0, 0.5)
+    with pytest.raises(BlockingIOError):
+        manager.recv(100)
 
 
 @pytest.mark.parametrize(
