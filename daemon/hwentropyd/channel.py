@@ -16,8 +16,12 @@ from typing import ClassVar, Final, Self
 
 from hwentropy_core.limits import KEY_BYTES
 
+from .role import Role
+
 #: Longer than every message.
 MESSAGE_BYTES: Final = 128
+
+_ROLES: Final = tuple(Role)
 
 
 class Message:
@@ -42,9 +46,29 @@ class Assign(Message):
     """Supervisor: serve this connection; its descriptor comes with the message."""
 
     kind = b"C"
-    layout = struct.Struct("=Q?")
+    layout = struct.Struct("=QBQIIi")
     id: int
-    stream: bool
+    role: Role
+    user: int
+    """Number of the share that it belongs to (hwentropyd.serving.shares)."""
+    uid: int
+    gid: int
+    pid: int
+    """As SO_PEERCRED says; 0 where the peer's process is not visible from here."""
+
+    def encode(self) -> bytes:
+        """The datagram."""
+        role = _ROLES.index(self.role)
+        fields = (self.id, role, self.user, self.uid, self.gid, self.pid)
+        return self.kind + self.layout.pack(*fields)
+
+    @classmethod
+    def decode(cls, payload: bytes) -> Self:
+        """Read the fields; raises ValueError for a role that there is not."""
+        number, role, *rest = cls.layout.unpack(payload)
+        if role >= len(_ROLES):
+            raise ValueError("unknown role in a message between supervisor and worker")
+        return cls(number, _ROLES[role], *rest)
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -24,6 +24,7 @@ from .operating import logs
 from .operating.control import Control
 from .operating.greeting import greet
 from .operating.notify import Notifier
+from .role import Role
 from .serving.listeners import AlreadyServedError, Listeners, SocketError
 from .supervisor import Supervisor
 
@@ -92,7 +93,7 @@ async def _serve(config: Config, listeners: Listeners, notifier: Notifier) -> No
     servers = [
         await control.serve(listener.sock)
         for listener in listeners.sockets
-        if listener.name == "control"
+        if listener.role is Role.CONTROL
     ]
     try:
         await supervisor.run(greet)

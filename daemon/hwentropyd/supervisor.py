@@ -23,6 +23,7 @@ from hwentropy_sources import registry
 from .channel import Fresh
 from .config.schema import Config
 from .operating.notify import Notifier
+from .role import Role
 from .sampling.sampler import Sampler, TestResult
 from .seeding.availability import Availability, AvailabilityPolicy
 from .seeding.fresh_requests import FreshRequests
@@ -79,7 +80,7 @@ class Supervisor:
         self._acceptors = [
             Acceptor(listener, self.workers)
             for listener in listeners.sockets
-            if listener.name != "control"
+            if listener.role is not Role.CONTROL
         ]
         self.samplers = [
             Sampler(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hwentropyd import channel
 from hwentropyd.channel import MESSAGE_BYTES, Message, decode
+from hwentropyd.role import Role
 
 KINDS = [
     one
@@ -18,13 +19,23 @@ KINDS = [
 U64 = st.integers(0, 2**64 - 1)
 VALUES: dict[Any, st.SearchStrategy[Any]] = {
     int: U64,
+    Role: st.sampled_from(Role),
     bool: st.booleans(),
     bytes: st.binary(min_size=32, max_size=32),
 }
 
 
+#: Fields that the kernel gives with 32 bits.
+NARROW = {
+    "uid": st.integers(0, 2**32 - 1),
+    "gid": st.integers(0, 2**32 - 1),
+    "pid": st.integers(0, 2**31 - 1),
+}
+
+
 def _any(kind: type[Any]) -> st.SearchStrategy[Any]:
-    return st.builds(kind, **{one.name: VALUES[one.type] for one in fields(kind)})
+    values = {one.name: NARROW.get(one.name, VALUES[one.type]) for one in fields(kind)}
+    return st.builds(kind, **values)
 
 
 MESSAGES = st.one_of([_any(kind) for kind in KINDS])
@@ -60,6 +71,7 @@ def test_anything_else_is_a_value_error(datagram: bytes) -> None:
     assert said in {
         "unknown kind of message between supervisor and worker",
         "message of the wrong size between supervisor and worker",
+        "unknown role in a message between supervisor and worker",
     }
 
 

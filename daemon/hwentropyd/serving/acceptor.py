@@ -6,8 +6,11 @@ in its channel, or no descriptor is left, accepting rests for a moment.
 
 import asyncio
 import errno
+import socket
 from typing import Final
 
+from . import identity
+from .incoming import Incoming
 from .listeners import Listener
 from .workers import WorkerPool
 
@@ -25,7 +28,7 @@ class Acceptor:
 
     def __init__(self, listener: Listener, workers: WorkerPool) -> None:
         self._sock = listener.sock
-        self._stream = listener.name == "stream"
+        self._role = listener.role
         self._workers = workers
         self._loop = asyncio.get_running_loop()
         self._stopped = False
@@ -50,10 +53,18 @@ class Acceptor:
                     continue  # the client has gone already
                 self._rest()
                 return
-            self._workers.assign(client, stream=self._stream)
+            self._take(client)
             if self._workers.full:
                 self._rest()
                 return
+
+    def _take(self, client: socket.socket) -> None:
+        try:
+            peer = identity.of(client)
+        except OSError:
+            client.close()
+            return
+        self._workers.assign(Incoming(client, self._role, peer, peer.uid, _nothing))
 
     def _rest(self) -> None:
         self._loop.remove_reader(self._sock)
@@ -62,3 +73,7 @@ class Acceptor:
     def _resume(self) -> None:
         if not self._stopped:
             self.start()
+
+
+def _nothing() -> None:
+    """Nobody is told."""

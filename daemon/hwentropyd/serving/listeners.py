@@ -28,16 +28,20 @@ from hwentropy_core.paths import (
     file_in_the_way,
 )
 from hwentropyd.operating.notify import inherited_sockets
+from hwentropyd.role import Role
 
 log = logging.getLogger(__name__)
 
-#: Name of a socket (systemd's FileDescriptorName) -> file name and mode.
+#: Role of a socket -> file name and mode.
 SOCKETS: Final = {
-    "entropy": (ENTROPY_SOCKET, 0o666),
-    "stream": (STREAM_SOCKET, 0o666),
-    "control": (CONTROL_SOCKET, 0o660),
+    Role.ENTROPY: (ENTROPY_SOCKET, 0o666),
+    Role.STREAM: (STREAM_SOCKET, 0o666),
+    Role.CONTROL: (CONTROL_SOCKET, 0o660),
 }
-_BY_FILE: Final = {file: name for name, (file, _) in SOCKETS.items()}
+_BY_NAME: Final = {
+    **{role.value: role for role in SOCKETS},
+    **{file: role for role, (file, _) in SOCKETS.items()},
+}
 
 #: Group that may use the control socket, where it exists (sysusers.d makes it).
 GROUP: Final = "hwentropy"
@@ -61,7 +65,7 @@ class SocketError(HwentropyError):
 class Listener:
     """One listening socket."""
 
-    name: str
+    role: Role
     path: Path
     sock: socket.socket
     inherited: bool
@@ -81,11 +85,11 @@ class Listeners:
         try:
             for name, fd in inherited_sockets():
                 self._adopt(name, fd)
-            missing = [name for name in SOCKETS if name not in {s.name for s in self.sockets}]
+            missing = [role for role in SOCKETS if role not in {s.role for s in self.sockets}]
             if missing:
                 self._lock_directory(directory)
-            for name in missing:
-                self._make(name, directory)
+            for role in missing:
+                self._make(role, directory)
         except BaseException:
             self.close()
             raise
@@ -122,8 +126,8 @@ class Listeners:
         path = (
             Path(os.fsdecode(sock.getsockname())) if sock.family == socket.AF_UNIX else Path()
         )
-        role = name if name in SOCKETS else _BY_FILE.get(path.name, "")
-        if not role or not path.name:
+        role = _BY_NAME.get(name) or _BY_NAME.get(path.name)
+        if role is None or not path.name:
             sock.close()
             raise SocketError(
                 f"the service manager passed a socket {name or path.name!r} that hwentropyd "
@@ -162,8 +166,8 @@ class Listeners:
                 f"another hwentropyd serves {directory}: stop it, or choose another directory"
             ) from None
 
-    def _make(self, name: str, directory: Path) -> None:
-        file, mode = SOCKETS[name]
+    def _make(self, role: Role, directory: Path) -> None:
+        file, mode = SOCKETS[role]
         path = directory / file
         if _answers(path):
             raise AlreadyServedError(f"another program serves {path}: stop it first")
@@ -176,7 +180,7 @@ class Listeners:
                 sock.bind(str(path))
             finally:
                 os.umask(before)
-            if name == "control" and os.geteuid() == 0:
+            if role is Role.CONTROL and os.geteuid() == 0:
                 with contextlib.suppress(KeyError):
                     group = grp.getgrnam(GROUP).gr_gid
                     os.chown(path, -1, group, follow_symlinks=False)
@@ -189,7 +193,7 @@ class Listeners:
             ) from None
         sock.setblocking(False)
         self._inodes[path] = path.stat().st_ino
-        self.sockets.append(Listener(name, path, sock, inherited=False))
+        self.sockets.append(Listener(role, path, sock, inherited=False))
 
 
 def _check_directory(directory: Path) -> None:

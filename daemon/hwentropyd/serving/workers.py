@@ -26,6 +26,8 @@ from hwentropyd import channel
 from hwentropyd.config.schema import ServerConfig
 from hwentropyd.seeding.root import Root
 
+from .incoming import Incoming
+
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether a worker answered its last ping.
@@ -83,7 +85,8 @@ class WorkerHandle:
         self.asked: float | None = None
         """When the ping was sent that it has not answered yet."""
         self.ready = False
-        self.connections: set[int] = set()
+        self.connections: dict[int, Callable[[], None]] = {}
+        """Whom to tell of its end, by its number."""
         self.requests = 0
         self.bytes = 0
 
@@ -180,7 +183,7 @@ class WorkerPool:
         self._next_connection = 0
         self._stopping = False
         self._all_ready = asyncio.Event()
-        self._held: deque[tuple[socket.socket, bool]] = deque()
+        self._held: deque[Incoming] = deque()
         self._counted = asyncio.Event()
         """Whether a worker has answered a ping, or is gone, since it was last cleared."""
 
@@ -198,13 +201,13 @@ class WorkerPool:
         """Whether connections have to wait for a worker to take them."""
         return bool(self._held)
 
-    def assign(self, client: socket.socket, *, stream: bool) -> None:
+    def assign(self, incoming: Incoming) -> None:
         """Hand a connection to the worker with the fewest; closes it above the limit."""
         if sum(len(one.connections) for one in self.workers) >= self.server.max_connections:
-            client.close()
+            incoming.turn_away()
             return
-        if self._held or not self._hand_over(client, stream=stream):
-            self._held.append((client, stream))
+        if self._held or not self._hand_over(incoming):
+            self._held.append(incoming)
             if len(self._held) == 1:
                 self.loop.call_later(0.005, self._retry_held)
 
@@ -244,8 +247,8 @@ class WorkerPool:
     async def stop(self) -> None:
         """Let the workers answer what they have begun, then end them."""
         self._stopping = True
-        for client, _ in self._held:
-            client.close()
+        for incoming in self._held:
+            incoming.turn_away()
         self._held.clear()
         for worker in self.workers:
             worker.send(channel.Stop())
@@ -273,20 +276,19 @@ class WorkerPool:
         worker.send(channel.Seed(generation, bytes(seed)))
         wipe(seed)
 
-    def _hand_over(self, client: socket.socket, *, stream: bool) -> bool:
+    def _hand_over(self, incoming: Incoming) -> bool:
+        message = incoming.assign(self._next_connection)
         for worker in sorted(self.workers, key=lambda one: len(one.connections)):
-            message = channel.Assign(self._next_connection, stream)
-            if worker.hand_over(message, client.fileno()):
-                worker.connections.add(self._next_connection)
+            if worker.hand_over(message, incoming.sock.fileno()):
+                worker.connections[self._next_connection] = incoming.ended
                 self._next_connection += 1
-                client.close()
+                incoming.sock.close()
                 return True
         return False
 
     def _retry_held(self) -> None:
         while self._held:
-            client, stream = self._held[0]
-            if not self._hand_over(client, stream=stream):
+            if not self._hand_over(self._held[0]):
                 self.loop.call_later(0.005, self._retry_held)
                 return
             self._held.popleft()
@@ -312,8 +314,7 @@ class WorkerPool:
 
     def _handle(self, worker: WorkerHandle, message: channel.Message) -> None:
         if isinstance(message, channel.Closed):
-            worker.connections.discard(message.id)
-            self._ended(worker, message.id)
+            self._over(worker, message.id)
         elif isinstance(message, channel.WantFresh):
             self._want_fresh(worker, message.id)
         elif isinstance(message, channel.Drawn):
@@ -328,13 +329,19 @@ class WorkerPool:
             if all(one.ready for one in self.workers):
                 self._all_ready.set()
 
+    def _over(self, worker: WorkerHandle, number: int) -> None:
+        ended = worker.connections.pop(number, None)
+        if ended is not None:
+            ended()
+            self._ended(worker, number)
+
     def _lost(self, worker: WorkerHandle) -> None:
         self.workers.remove(worker)
         self._counted.set()
         # Its end is closed, so it has exited or is about to; do not wait for that.
         worker.close()
-        for number in worker.connections:
-            self._ended(worker, number)
+        for number in list(worker.connections):
+            self._over(worker, number)
         if self._stopping:
             return
         log.warning("worker %d ended (%s): replaced", worker.pid, _how(worker.process))

@@ -15,9 +15,9 @@ from hwentropy_core.page import PageReader
 from hwentropyd import channel, hardening
 from hwentropyd.operating import logs
 
-from .connection import LeaseTerms
 from .drbg import WorkerDrbg
 from .engine import Engine
+from .protocols import LeaseTerms
 
 #: Seconds for what has begun when told to stop; the supervisor allows 0.9 in all.
 DRAIN_SECONDS: Final = 0.6
@@ -66,8 +66,7 @@ class WorkerProcess:
             # Only that client is turned away.
             self._connection_ended(message.id)
             return
-        client = socket.socket(fileno=fds[0])
-        self._engine.adopt(client, message.id, stream=message.stream)
+        self._engine.adopt(socket.socket(fileno=fds[0]), message)
 
     def _connection_ended(self, number: int) -> None:
         self._send(channel.Closed(number))

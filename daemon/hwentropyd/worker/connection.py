@@ -7,68 +7,28 @@ random bytes; which ones is settled only when they are sent).  So its memory is
 bounded by one receive of requests, whatever the client does.
 """
 
-import json
 import socket
 import struct
 import threading
 from collections import deque
 from contextlib import nullcontext
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Final, Protocol
 
-from hwentropy_core import VERSION
 from hwentropy_core.drbg import Keystream
-from hwentropy_core.limits import MAX_READ, SMALL_BYTES
+from hwentropy_core.limits import SMALL_BYTES
 from hwentropy_core.memory import wipe
-from hwentropy_core.page import PageReader, ServiceState
-from hwentropy_core.wire import (
-    HEADER,
-    PROTOCOL_VERSION,
-    Lease,
-    Op,
-    Refusal,
-    ReplyFlag,
-    Request,
-    RequestFlag,
-    RequestReader,
-    Status,
-    encode_lease,
-    encode_reply,
-)
+from hwentropy_core.page import ServiceState
+from hwentropy_core.wire import HEADER
 
 from .drbg import SeedNotReceivedError, WorkerDrbg
+from .protocols import Reply, ServerProtocol, Wait
 
 #: Bytes generated and sent at a time in a large reply: the largest that lies in
 #: a core's second-level cache together with ZEROS and what the kernel copies.
 CHUNK_BYTES: Final = 128 * 1024
 
-#: Requests up to here are answered in the shortest way when they come alone.  Their
-#: bytes take no more than some ten microseconds, so nobody waits for them to be made.
-FAST_PATH_BYTES: Final = 16 * 1024
-
 #: Bytes of requests taken at a time: 512 requests.
 RECEIVE_BYTES: Final = 512 * HEADER.size
-
-_OK_WORD: Final = int(ServiceState.OK)
-_READ: Final = int(Op.READ)
-_DONT_BLOCK: Final = int(RequestFlag.DONT_BLOCK)
-
-
-class Wait(Enum):
-    """What a connection waits for after `serve`."""
-
-    INPUT = auto()
-    WRITABLE = auto()
-    """for the client to take what was sent"""
-    SEED = auto()
-    """for the daemon to be seeded"""
-    FRESH = auto()
-    """for entropy collected after its request"""
-    YIELD = auto()
-    """for a thread: it has had its share"""
-    END = auto()
-    """for nothing: it is over"""
 
 
 class Load(Protocol):
@@ -100,72 +60,26 @@ class Buffers:
         self.outbox = memoryview(bytearray(HEADER.size + CHUNK_BYTES))
 
 
-class _Reply:
-    """What is still to be sent of one reply."""
-
-    __slots__ = ("fixed", "page_fd", "remaining")
-
-    def __init__(
-        self, fixed: bytes | bytearray, remaining: int = 0, page_fd: int | None = None
-    ) -> None:
-        self.fixed = fixed
-        """The header, or all of a reply that holds no random bytes."""
-        self.remaining = remaining
-        """Random bytes after it."""
-        self.page_fd = page_fd
-        """A descriptor that goes with its first byte, until it has gone."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseTerms:
-    """What comes with every lease."""
-
-    max_bytes: int
-    max_seconds: int
-    page_fd: int
-    """The generation page, for the client to map."""
-
-
 class ClientConnection:
     """State of one connection between two turns of service."""
 
-    __slots__ = (
-        "_closing",
-        "_generator",
-        "_page_sent",
-        "_reader",
-        "_replies",
-        "_request",
-        "_terms",
-        "fresh",
-        "id",
-        "requests",
-        "sock",
-        "stream",
-    )
+    __slots__ = ("_generator", "_replies", "id", "protocol", "sock", "user")
 
     def __init__(
         self,
         sock: socket.socket,
         number: int,
+        user: int,
+        protocol: ServerProtocol,
         generator: WorkerDrbg,
-        terms: LeaseTerms,
-        *,
-        stream: bool,
     ) -> None:
+        """`user` is the number of the share that the connection belongs to."""
         self.sock = sock
         self.id = number
-        self.requests = 0
-        self.fresh: bool | None = None
-        """The supervisor's answer to the wish for fresh entropy, once it is there."""
+        self.user = user
+        self.protocol = protocol
         self._generator = generator
-        self.stream = stream
-        self._reader = RequestReader()
-        self._replies: deque[_Reply] = deque()
-        self._request: Request | None = None
-        self._closing = False
-        self._terms = terms
-        self._page_sent = False
+        self._replies: deque[Reply] = deque()
 
     def serve(self, buffers: Buffers, load: Load) -> Wait:
         """Serve until it has to wait; raises nothing that a peer can cause.
@@ -175,76 +89,54 @@ class ClientConnection:
         answered with two system calls.
         """
         try:
-            if self.stream:
-                return self._serve_stream(buffers, load)
-            return self._serve_requests(buffers, load)
+            while (wait := self._answer_held(buffers, load)) is Wait.INPUT:
+                if (received := self._receive(buffers, load)) is None:
+                    return Wait.WRITABLE if self._replies else Wait.INPUT
+                if not received:
+                    return Wait.END
+                self.protocol.feed(buffers.inbox[:received])
         except (OSError, SeedNotReceivedError):
             return Wait.END
+        return wait
 
-    def _serve_stream(self, buffers: Buffers, load: Load) -> Wait:
-        state = self._generator.state
-        if state is ServiceState.STARTING:
-            return Wait.SEED
-        if state is ServiceState.FAILED:
-            return Wait.END
-        if not self._replies:
-            self._replies.append(_Reply(b"", MAX_READ))
-        return Wait.YIELD if self._send(buffers, load) else Wait.WRITABLE
+    def _receive(self, buffers: Buffers, load: Load) -> int | None:
+        """Receive, and answer small requests that come alone; how much came that is not one.
 
-    def _serve_requests(self, buffers: Buffers, load: Load) -> Wait:
+        None where nothing more came, or the client did not take an answer.
+        """
         receive_into = self.sock.recv_into
         send = self.sock.send
+        answer_small = self.protocol.answer_small
         inbox, outbox = buffers.inbox, buffers.outbox
-        generator = self._generator
-        words = generator.words
-        reader = self._reader
         header_size = HEADER.size
         used = outbox[:0]
-        while True:
-            if (wait := self._answer_held(buffers, load)) is not None:
-                return wait
-            try:
-                received = receive_into(inbox, 0, 0 if load.idle else socket.MSG_DONTWAIT)
-                # The common case by itself: one READ, not large, of a healthy daemon.  It
-                # does what the general path does, in half the calls, and goes back to
-                # `recv` at once: while it works on after `send`, the woken client
-                # looks to the scheduler as if it needed another CPU.
-                while received == header_size and not len(reader):
-                    op, flags, tag, length = HEADER.unpack_from(inbox)
-                    if (
-                        op != _READ
-                        or flags > _DONT_BLOCK
-                        or not 0 < length <= FAST_PATH_BYTES
-                        or words[PageReader.STATE] != _OK_WORD
-                    ):
-                        break
-                    size = header_size + length
-                    HEADER.pack_into(outbox, 0, 0, 0, tag, length)
-                    generator.read_into(outbox[header_size:size])
-                    self.requests += 1
-                    used = outbox[: max(size, len(used))]
-                    try:
-                        sent = send(outbox[:size])
-                    except BlockingIOError:
-                        sent = 0
-                    if sent < size:
-                        self._replies.append(_Reply(bytes(outbox[:header_size]), length))
-                        self._advance(sent)
-                        return Wait.WRITABLE
-                    if not load.idle:
-                        return Wait.INPUT
-                    received = receive_into(inbox)
-            except BlockingIOError:
-                return Wait.INPUT
-            finally:
-                # The last reply is overwritten by the next one, or here: before the
-                # connection is put back, so SOCKET_WAIT_SECONDS seconds after it at the latest.
-                wipe(used)
-            if not received:
-                return Wait.END
-            reader.feed(inbox[:received])
+        try:
+            received = receive_into(inbox, 0, 0 if load.idle else socket.MSG_DONTWAIT)
+            # Back to `recv` at once: while this works on after `send`, the woken client
+            # looks to the scheduler as if it needed another CPU.
+            while length := answer_small(inbox, received, outbox):
+                size = header_size + length
+                used = outbox[: max(size, len(used))]
+                try:
+                    sent = send(outbox[:size])
+                except BlockingIOError:
+                    sent = 0
+                if sent < size:
+                    self._replies.append(Reply(bytes(outbox[:header_size]), length))
+                    self._advance(sent)
+                    return None
+                if not load.idle:
+                    return None
+                received = receive_into(inbox)
+        except BlockingIOError:
+            return None
+        finally:
+            # The last reply is overwritten by the next one, or here: before the
+            # connection is put back, so SOCKET_WAIT_SECONDS seconds after it at the latest.
+            wipe(used)
+        return received
 
-    def _answer_held(self, buffers: Buffers, load: Load) -> Wait | None:
+    def _answer_held(self, buffers: Buffers, load: Load) -> Wait:
         """Finish the replies under way and answer the requests that are complete."""
         while True:
             if self._remaining() and self._generator.state is ServiceState.FAILED:
@@ -254,83 +146,21 @@ class ClientConnection:
                 return wait
             if not self._send(buffers, load):
                 return Wait.WRITABLE
-            if self._closing:
+            if self.protocol.closing:
                 return Wait.END
             if not load.idle:
                 return Wait.YIELD
 
-    def _collect(self) -> Wait | None:
-        """Turn requests into replies, up to a chunk; or say what the next one waits for."""
+    def _collect(self) -> Wait:
+        """Take replies, up to a chunk, from the protocol; says what the next one waits for."""
         planned = self._remaining()
-        while planned < CHUNK_BYTES and not self._closing:
-            request = self._request or self._reader.next()
-            if request is None:
-                return None
-            if isinstance(request, Refusal):
-                reply = _Reply(encode_reply(request.status, request.tag))
-                self._closing = request.closes
-            else:
-                begun = self._begin(request)
-                if isinstance(begun, Wait):
-                    self._request = request
-                    return begun
-                reply = begun
-                self._request = None
+        while planned < CHUNK_BYTES and not self.protocol.closing:
+            reply = self.protocol.next()
+            if isinstance(reply, Wait):
+                return reply
             self._replies.append(reply)
-            self.requests += 1
-            planned += HEADER.size + reply.remaining
-        return None
-
-    def _begin(self, request: Request) -> _Reply | Wait:
-        """The reply to a request, or what the request has to wait for."""
-        state = self._generator.state
-        # Used up whatever comes of it: it was for this request and no later one.
-        fresh, self.fresh = self.fresh, None
-        if request.op is Op.INFO:
-            return _Reply(self._info(request, state))
-        if state is ServiceState.FAILED:
-            return _Reply(encode_reply(Status.FAILED_CLOSED, request.tag))
-        if state is ServiceState.STARTING:
-            if not request.flags & RequestFlag.DONT_BLOCK:
-                return Wait.SEED
-            return _Reply(encode_reply(Status.NOT_SEEDED, request.tag))
-        if request.flags & RequestFlag.PREDICTION_RESISTANCE:
-            if fresh is None:
-                return Wait.FRESH
-            if not fresh:
-                return _Reply(encode_reply(Status.FAILED_CLOSED, request.tag))
-        flags = ReplyFlag.DEGRADED if state is ServiceState.DEGRADED else ReplyFlag(0)
-        if request.op is Op.LEASE:
-            return self._lease(request, flags)
-        header = encode_reply(Status.OK, request.tag, request.length, flags)
-        return _Reply(header, request.length)
-
-    def _info(self, request: Request, state: ServiceState) -> bytes:
-        payload = json.dumps(
-            {
-                "protocol": [PROTOCOL_VERSION],
-                "version": VERSION,
-                "state": state.label,
-                "generation": self._generator.words[PageReader.GENERATION],
-                "limits": {"max_read": MAX_READ},
-            }
-        ).encode()
-        return encode_reply(Status.OK, request.tag, len(payload)) + payload
-
-    def _lease(self, request: Request, flags: ReplyFlag) -> _Reply:
-        generation, seed = self._generator.lease_seed()
-        terms = self._terms
-        payload = encode_lease(Lease(generation, terms.max_bytes, terms.max_seconds, seed))
-        wipe(seed)
-        page_fd = None
-        if not self._page_sent:
-            self._page_sent = True
-            page_fd = terms.page_fd
-            flags |= ReplyFlag.PAGE
-        header = encode_reply(Status.OK, request.tag, len(payload), flags)
-        fixed = bytearray(header + payload)
-        wipe(payload)
-        return _Reply(fixed, 0, page_fd)
+            planned += len(reply.fixed) + reply.remaining
+        return Wait.YIELD
 
     def _send(self, buffers: Buffers, load: Load) -> bool:
         """Send the replies under way; False when the client does not take them."""

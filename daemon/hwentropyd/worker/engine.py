@@ -18,9 +18,12 @@ from collections.abc import Callable
 from typing import Final
 
 from hwentropy_core.page import ServiceState
+from hwentropyd.channel import Assign
 
-from .connection import Buffers, ClientConnection, LeaseTerms, Wait
+from . import protocols
+from .connection import Buffers, ClientConnection
 from .drbg import WorkerDrbg
+from .protocols import LeaseTerms, Wait
 
 log = logging.getLogger(__name__)
 
@@ -79,17 +82,20 @@ class Engine:
         for number in range(THREADS):
             threading.Thread(target=self._run, name=f"serve-{number}", daemon=True).start()
 
-    def adopt(self, sock: socket.socket, number: int, *, stream: bool) -> None:
+    def adopt(self, sock: socket.socket, assigned: Assign) -> None:
         """Serve a connection from now on."""
         sock.setblocking(True)
         linger = struct.pack("ll", 0, round(SOCKET_WAIT_SECONDS * 1_000_000))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, linger)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, linger)
-        connection = ClientConnection(sock, number, self._generator, self._terms, stream=stream)
+        protocol = protocols.make(assigned.role, self._generator, self._terms)
+        connection = ClientConnection(
+            sock, assigned.id, assigned.user, protocol, self._generator
+        )
         with self._lock:
             self._by_fd[sock.fileno()] = connection
         try:
-            self._epoll.register(sock, _EVENTS[Wait.YIELD if stream else Wait.INPUT])
+            self._epoll.register(sock, _EVENTS[Wait.INPUT if protocol.reads else Wait.YIELD])
         except OSError as error:
             # fs.epoll.max_user_watches is used up: only this client is turned away.
             log.warning("a connection could not be watched: %s", error.strerror)
@@ -112,7 +118,7 @@ class Engine:
                 return
             del self._waiting[number]
         connection = waiting[0]
-        connection.fresh = met
+        connection.protocol.fresh = met
         self._put_back(connection, Wait.YIELD)
 
     def drain(self, seconds: float) -> None:
@@ -126,7 +132,7 @@ class Engine:
             self._end(connection)
         for connection in connections:
             # What has come can still be read, after it the end; a stream just ends.
-            how = socket.SHUT_RDWR if connection.stream else socket.SHUT_RD
+            how = socket.SHUT_RD if connection.protocol.reads else socket.SHUT_RDWR
             with contextlib.suppress(OSError):
                 connection.sock.shutdown(how)
         if connections:
@@ -135,7 +141,9 @@ class Engine:
     def totals(self) -> int:
         """Requests answered since the start."""
         with self._lock:
-            return self._requests_of_ended + sum(c.requests for c in self._by_fd.values())
+            return self._requests_of_ended + sum(
+                c.protocol.requests for c in self._by_fd.values()
+            )
 
     def _run(self) -> None:
         buffers = Buffers()
@@ -184,7 +192,7 @@ class Engine:
             if self._by_fd.pop(connection.sock.fileno(), None) is None:
                 return
             self._waiting.pop(connection.id, None)
-            self._requests_of_ended += connection.requests
+            self._requests_of_ended += connection.protocol.requests
             empty = not self._by_fd
         connection.sock.close()
         self._ended(connection.id)

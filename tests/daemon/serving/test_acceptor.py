@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any, cast
 import pytest
 from pytest_mock import MockerFixture
 
+from hwentropyd.role import Role
 from hwentropyd.serving import acceptor as module
 from hwentropyd.serving.acceptor import AT_ONCE, Acceptor
+from hwentropyd.serving.incoming import Incoming
 from hwentropyd.serving.listeners import Listener
 from hwentropyd.serving.workers import WorkerPool
 
@@ -24,11 +27,11 @@ class Workers:
 
     def __init__(self) -> None:
         self.full = False
-        self.taken: list[tuple[socket.socket, bool]] = []
+        self.taken: list[Incoming] = []
 
-    def assign(self, client: socket.socket, *, stream: bool) -> None:
+    def assign(self, incoming: Incoming) -> None:
         """Keep it."""
-        self.taken.append((client, stream))
+        self.taken.append(incoming)
 
 
 class Failing:
@@ -68,12 +71,12 @@ class Bench:
             client.connect(str(self.path))
             self.clients.append(client)
 
-    def acceptor(self, name: str = "entropy", errors: list[int] | None = None) -> Acceptor:
+    def acceptor(self, role: Role = Role.ENTROPY, errors: list[int] | None = None) -> Acceptor:
         """One that watches the socket once it is started."""
         sock = self.listening
         if errors is not None:
             sock = cast("socket.socket", Failing(sock, errors))
-        listener = Listener(name, self.path, sock, inherited=False)
+        listener = Listener(role, self.path, sock, inherited=False)
         return Acceptor(listener, cast("WorkerPool", self.workers))
 
     async def until(self, count: int) -> None:
@@ -84,7 +87,8 @@ class Bench:
 
     def close(self) -> None:
         """All of them."""
-        for sock in [*self.clients, *(sock for sock, _ in self.workers.taken), self.listening]:
+        taken = [one.sock for one in self.workers.taken]
+        for sock in [*self.clients, *taken, self.listening]:
             sock.close()
 
 
@@ -105,17 +109,13 @@ def run(talk: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("name", "stream"), [("entropy", False), ("stream", True)])
-def test_every_connection_is_handed_on(
-    bench: Bench,
-    name: str,
-    stream: bool,  # noqa: FBT001 (a table)
-) -> None:
-    """As what it is; those that came before the start too, and none after the stop."""
+@pytest.mark.parametrize("role", [Role.ENTROPY, Role.STREAM])
+def test_every_connection_is_handed_on(bench: Bench, role: Role) -> None:
+    """As what it is and with who it is; before the start too, and not after the stop."""
     bench.connect(2 * AT_ONCE + 1)
 
     async def talk() -> None:
-        acceptor = bench.acceptor(name)
+        acceptor = bench.acceptor(role)
         acceptor.start()
         await bench.until(2 * AT_ONCE + 1)
         acceptor.stop()
@@ -124,7 +124,10 @@ def test_every_connection_is_handed_on(
             await asyncio.sleep(0)
 
     run(talk)
-    assert [kind for _, kind in bench.workers.taken] == [stream] * (2 * AT_ONCE + 1)
+    assert len(bench.workers.taken) == 2 * AT_ONCE + 1
+    assert {one.role for one in bench.workers.taken} == {role}
+    assert {one.peer.pid for one in bench.workers.taken} == {os.getpid()}
+    assert {one.peer.uid for one in bench.workers.taken} == {os.getuid()}
 
 
 def test_no_turn_of_the_loop_takes_more_than_its_share(bench: Bench) -> None:

@@ -75,7 +75,7 @@ def leave_behind(path: Path) -> int:
 def test_it_listens_on_all_of_them(directory: Path) -> None:
     """By the names that the units use, in a directory that it makes."""
     ours = Listeners(directory)
-    assert [one.name for one in ours.sockets] == ["entropy", "stream", "control"]
+    assert [one.role for one in ours.sockets] == ["entropy", "stream", "control"]
     assert [one.path for one in ours.sockets] == [
         directory / file for file in ("entropy.sock", "stream.sock", "control.sock")
     ]
@@ -92,7 +92,7 @@ def test_modes_do_not_depend_on_the_umask(directory: Path, umask: int) -> None:
         ours = Listeners(directory)
     finally:
         os.umask(before)
-    modes = {one.name: stat.S_IMODE(one.path.stat().st_mode) for one in ours.sockets}
+    modes = {one.role: stat.S_IMODE(one.path.stat().st_mode) for one in ours.sockets}
     assert modes == {"entropy": 0o666, "stream": 0o666, "control": 0o660}
     ours.close()
 
@@ -105,7 +105,7 @@ def test_the_control_socket_belongs_to_the_group(
     group = grp.getgrgid(grp.getgrall()[-1].gr_gid)
     mocker.patch.object(module, "GROUP", group.gr_name)
     ours = Listeners(directory)
-    gids = {one.name: one.path.stat().st_gid for one in ours.sockets}
+    gids = {one.role: one.path.stat().st_gid for one in ours.sockets}
     assert gids == {"entropy": os.getegid(), "stream": os.getegid(), "control": group.gr_gid}
     ours.close()
 
@@ -340,7 +340,7 @@ def test_sockets_are_taken_by_their_names(
     """FileDescriptorName= decides, whatever the file is called; no directory is touched."""
     inherit(("control", "a"), ("entropy", "b"), ("stream", "c"))
     ours = Listeners(directory)
-    assert [(one.name, one.path.name) for one in ours.sockets] == [
+    assert [(one.role, one.path.name) for one in ours.sockets] == [
         ("control", "a"),
         ("entropy", "b"),
         ("stream", "c"),
@@ -369,7 +369,7 @@ def test_sockets_without_a_name_of_ours_are_taken_by_their_files(
         ("unknown", "control.sock"),
     )
     ours = Listeners(directory)
-    assert [one.name for one in ours.sockets] == ["stream", "entropy", "control"]
+    assert [one.role for one in ours.sockets] == ["stream", "entropy", "control"]
     ours.close()
 
 
@@ -377,7 +377,7 @@ def test_what_was_not_passed_is_made(inherit: Inherit, directory: Path) -> None:
     """A unit with one socket only; its file stays when the daemon ends, ours go."""
     passed = inherit(("entropy", "entropy.sock"))
     ours = Listeners(directory)
-    assert {one.name: one.inherited for one in ours.sockets} == {
+    assert {one.role: one.inherited for one in ours.sockets} == {
         "entropy": True,
         "stream": False,
         "control": False,

@@ -36,16 +36,13 @@ from hwentropy_core.wire import (
     decode_lease,
     encode_request,
 )
+from hwentropyd.role import Role
 from hwentropyd.worker import drbg as generator_module
-from hwentropyd.worker.connection import (
-    CHUNK_BYTES,
-    FAST_PATH_BYTES,
-    Buffers,
-    ClientConnection,
-    LeaseTerms,
-    Wait,
-)
+from hwentropyd.worker import protocols
+from hwentropyd.worker.connection import CHUNK_BYTES, Buffers, ClientConnection
 from hwentropyd.worker.drbg import WorkerDrbg
+from hwentropyd.worker.protocols import LeaseTerms, Wait
+from hwentropyd.worker.protocols.native import FAST_PATH_BYTES, NativeProtocol
 
 #: Lengths around every boundary of the code that answers.
 LENGTHS = [
@@ -86,9 +83,15 @@ def info(tag: int = 0) -> bytes:
 class Bench:
     """Both ends of a connection, and what serves it."""
 
-    def __init__(self, *, stream: bool = False, page: PageWriter | None = None) -> None:
+    def __init__(
+        self,
+        role: Role = Role.ENTROPY,
+        *,
+        page: PageWriter | None = None,
+        generator: WorkerDrbg | None = None,
+    ) -> None:
         self.page = page or PageWriter()
-        self.generator = WorkerDrbg(PageReader(self.page.fd), lambda: None)
+        self.generator = generator or WorkerDrbg(PageReader(self.page.fd), lambda: None)
         ours, self.client = socket.socketpair()
         # As the engine does, shorter: nobody reads while the test serves.
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 1000))
@@ -97,7 +100,8 @@ class Bench:
         self.load = Load()
         self.buffers = Buffers()
         terms = LeaseTerms(1 << 30, 300, self.page.fd)
-        self.connection = ClientConnection(ours, 1, self.generator, terms, stream=stream)
+        self.protocol = protocols.make(role, self.generator, terms)
+        self.connection = ClientConnection(ours, 1, 1, self.protocol, self.generator)
         self._reader = ReplyReader()
         self.waits: list[Wait] = []
 
@@ -195,7 +199,7 @@ def test_a_read_is_answered_whole(bench: Bench, length: int) -> None:
     assert reply == Reply(Status.OK, ReplyFlag(0), 513, length)
     assert len(payload) == length
     assert length < 32 or payload.count(0) < len(payload) // 8
-    assert bench.connection.requests == 1
+    assert bench.protocol.requests == 1
     assert bench.waits[-1] is Wait.INPUT
 
 
@@ -417,7 +421,7 @@ def test_prediction_resistance_waits_for_its_answer(
     """The bytes when fresh entropy came, an error and none when it did not."""
     assert statuses(bench.ask(read(16, 1) + read(32, 2, 2) + read(16, 3))) == [(1, Status.OK)]
     assert bench.waits[-1] is Wait.FRESH
-    bench.connection.fresh = met
+    bench.protocol.fresh = met
     assert statuses(bench.settle()) == [(2, status), (3, Status.OK)]
 
 
@@ -425,17 +429,17 @@ def test_every_request_with_prediction_resistance_asks_anew(bench: Bench) -> Non
     """One answer is for one request."""
     bench.client.sendall(read(32, 1, 2) + read(32, 2, 2))
     assert bench.settle() == []
-    bench.connection.fresh = True
+    bench.protocol.fresh = True
     assert statuses(bench.settle()) == [(1, Status.OK)]
     assert bench.waits[-1] is Wait.FRESH
-    bench.connection.fresh = True
+    bench.protocol.fresh = True
     assert statuses(bench.settle()) == [(2, Status.OK)]
 
 
 def test_an_answer_does_not_outlive_its_request(bench: Bench) -> None:
     """It came, and the service failed before it was used: the next request asks again."""
     assert bench.ask(read(32, 1, 2)) == []
-    bench.connection.fresh = True
+    bench.protocol.fresh = True
     bench.page.state = ServiceState.FAILED
     assert statuses(bench.settle()) == [(1, Status.FAILED_CLOSED)]
     bench.page.state = ServiceState.OK
@@ -449,7 +453,8 @@ def test_an_answer_does_not_outlive_its_request(bench: Bench) -> None:
 def held(connection: ClientConnection) -> int:
     """Bytes that a parked connection keeps."""
     replies = sum(len(reply.fixed) for reply in connection._replies)
-    return replies + len(connection._reader)
+    requests = connection.protocol
+    return replies + (requests.held if isinstance(requests, NativeProtocol) else 0)
 
 
 @pytest.mark.parametrize("length", [1, 32, 1000, 5000, CHUNK_BYTES, MAX_READ])
@@ -474,7 +479,7 @@ def test_a_client_that_does_not_read_is_parked_and_then_served(
     replies = bench.received() + bench.settle()
     assert [reply.tag for reply, _ in replies] == [tag % 65536 for tag in range(asked)]
     assert all(len(payload) == length for _, payload in replies)
-    assert bench.connection.requests == asked
+    assert bench.protocol.requests == asked
 
 
 def test_what_is_drawn_anew_is_counted_once(bench: Bench) -> None:
@@ -517,13 +522,15 @@ def test_with_others_waiting_a_connection_takes_turns(bench: Bench) -> None:
     assert len(replies + bench.settle()) == 5
 
 
-@pytest.mark.parametrize("stream", [False, True], ids=["reply", "stream"])
-def test_one_large_reply_is_made_at_a_time_and_small_ones_go_on(*, stream: bool) -> None:
+@pytest.mark.parametrize("role", [Role.ENTROPY, Role.STREAM])
+def test_one_large_reply_is_made_at_a_time_and_small_ones_go_on(role: Role) -> None:
     """While another thread makes a piece of one, a large one waits and a small one does not."""
-    with Bench(stream=stream).seeded() as large, Bench(page=large.page) as small:
-        small.connection._generator = large.generator
+    with (
+        Bench(role).seeded() as large,
+        Bench(page=large.page, generator=large.generator) as small,
+    ):
         small.load = large.load
-        if not stream:
+        if role is Role.ENTROPY:
             large.client.sendall(read(MAX_READ))
         thread = threading.Thread(target=large.serve)
         with large.load.bulk:
@@ -539,7 +546,7 @@ def test_who_does_not_read_keeps_no_other_from_a_large_reply(
     mocker: MockerFixture, *, alone: bool
 ) -> None:
     """A thread that waits for room lets others make theirs meanwhile."""
-    with Bench(stream=True).seeded() as bench:
+    with Bench(Role.STREAM).seeded() as bench:
         bench.load.idle = 1
         bench.load.alone = alone
         waits: list[bool] = []
@@ -562,7 +569,7 @@ def test_who_does_not_read_keeps_no_other_from_a_large_reply(
 
 def test_a_stream_gives_bytes_as_long_as_they_are_taken() -> None:
     """Without a request; it is parked while nobody reads and holds nothing."""
-    with Bench(stream=True).seeded() as bench:
+    with Bench(Role.STREAM).seeded() as bench:
         got = bytearray()
         while len(got) < 3 * MAX_READ:
             wait = bench.serve()
@@ -580,7 +587,7 @@ def test_a_stream_gives_bytes_as_long_as_they_are_taken() -> None:
 
 def test_a_stream_waits_for_the_seed() -> None:
     """And begins with it."""
-    with Bench(stream=True) as bench:
+    with Bench(Role.STREAM) as bench:
         assert bench.serve() is Wait.SEED
         bench.seeded()
         assert bench.serve() in {Wait.WRITABLE, Wait.YIELD}
@@ -589,7 +596,7 @@ def test_a_stream_waits_for_the_seed() -> None:
 
 def test_a_stream_ends_when_the_service_fails_closed() -> None:
     """A stream has no status to say so."""
-    with Bench(stream=True).seeded() as bench:
+    with Bench(Role.STREAM).seeded() as bench:
         bench.serve()
         bench.page.state = ServiceState.FAILED
         assert bench.serve() is Wait.END
@@ -597,8 +604,7 @@ def test_a_stream_ends_when_the_service_fails_closed() -> None:
 
 def test_two_connections_never_get_the_same_bytes() -> None:
     """They share a generator, not its output."""
-    with Bench().seeded() as one, Bench(page=one.page) as other:
-        other.connection._generator = one.generator
+    with Bench().seeded() as one, Bench(page=one.page, generator=one.generator) as other:
         drawn = [
             payload
             for bench in (one, other) * 50

@@ -15,14 +15,19 @@ from pytest_mock import MockerFixture
 
 from hwentropy_core.page import PageReader, PageWriter, ServiceState
 from hwentropy_core.wire import HEADER, Op, Request, RequestFlag, Status, encode_request
+from hwentropyd.channel import Assign
+from hwentropyd.role import Role
 from hwentropyd.worker import engine as module
-from hwentropyd.worker.connection import ClientConnection, LeaseTerms, Wait
+from hwentropyd.worker.connection import ClientConnection
 from hwentropyd.worker.drbg import WorkerDrbg
 from hwentropyd.worker.engine import Engine
+from hwentropyd.worker.protocols import LeaseTerms, Wait
 
 PATIENCE = 20.0
 #: Fewer than a worker has, so that a test needs fewer connections to keep them busy.
 THREADS = 4
+
+KINDS = (Role.STREAM, Role.ENTROPY)
 
 
 def read(length: int, tag: int = 0, flags: int = 0) -> bytes:
@@ -56,12 +61,12 @@ class Bench:
         self.page.generation += 1
         self.page.state = ServiceState.OK
 
-    def connect(self, *, stream: bool = False) -> socket.socket:
-        """A client; its connection's id is its number."""
+    def connect(self, role: Role = Role.ENTROPY, user: int = 1) -> socket.socket:
+        """A client of a user; its connection's id is its number."""
         ours, client = socket.socketpair()
         client.settimeout(PATIENCE)
         self.clients.append(client)
-        self.engine.adopt(ours, len(self.clients) - 1, stream=stream)
+        self.engine.adopt(ours, Assign(len(self.clients) - 1, role, user, 1000, 1000, 1))
         return client
 
     def waiting(self, wait: Wait) -> int:
@@ -136,7 +141,7 @@ def test_many_connections_over_few_threads(bench: Bench) -> None:
 def test_nobody_starves_beside_greedy_clients(bench: Bench) -> None:
     """Three times as many of them as threads, streaming and pipelining without end."""
     stop = threading.Event()
-    greedy = [bench.connect(stream=number % 2 == 0) for number in range(3 * THREADS)]
+    greedy = [bench.connect(KINDS[number % 2]) for number in range(3 * THREADS)]
 
     def take(client: socket.socket, *, ask: bool) -> None:
         with contextlib.suppress(OSError, EOFError):
@@ -208,7 +213,7 @@ def test_a_connection_that_ends_is_told_once(bench: Bench) -> None:
 def test_all_that_wait_for_the_seed_are_served_with_it(unseeded: Bench) -> None:
     """A hundred, streams among them."""
     clients = [unseeded.connect() for _ in range(100)]
-    streams = [unseeded.connect(stream=True) for _ in range(5)]
+    streams = [unseeded.connect(Role.STREAM) for _ in range(5)]
     for tag, client in enumerate(clients):
         client.sendall(read(32, tag))
     until(lambda: unseeded.waiting(Wait.SEED) == 105)
@@ -377,7 +382,7 @@ def test_a_drain_answers_what_has_come(bench: Bench) -> None:
 
 def test_a_drain_ends_who_waits_idles_or_streams(bench: Bench) -> None:
     """At once: there is nothing to answer."""
-    idle, waits, stream = bench.connect(), bench.connect(), bench.connect(stream=True)
+    idle, waits, stream = bench.connect(), bench.connect(), bench.connect(Role.STREAM)
     waits.sendall(read(32, 1, 2))
     until(lambda: bench.waiting(Wait.FRESH) == 1)
     bench.engine.drain(PATIENCE)

@@ -1,0 +1,91 @@
+"""The native protocol without a socket: bytes in, replies and waits out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hwentropy_core.limits import MAX_READ
+from hwentropy_core.page import PageReader, PageWriter, ServiceState
+from hwentropy_core.wire import HEADER, Op, Status
+from hwentropyd.role import Role
+from hwentropyd.worker import protocols
+from hwentropyd.worker.drbg import WorkerDrbg
+from hwentropyd.worker.protocols import LeaseTerms, Reply, Wait
+from hwentropyd.worker.protocols.native import FAST_PATH_BYTES, NativeProtocol
+
+
+def make(state: ServiceState = ServiceState.OK) -> NativeProtocol:
+    """One of a worker that was seeded."""
+    page = PageWriter()
+    generator = WorkerDrbg(PageReader(page.fd), lambda: None)
+    generator.seed(1, bytearray(b"s" * 32))
+    page.generation = 1
+    page.state = state
+    made = protocols.make(Role.ENTROPY, generator, LeaseTerms(1 << 20, 1, page.fd))
+    assert isinstance(made, NativeProtocol)
+    return made
+
+
+def ask(protocol: NativeProtocol, data: bytes) -> tuple[list[Reply], Wait]:
+    """All replies to these bytes, and what comes after them."""
+    protocol.feed(memoryview(data))
+    replies: list[Reply] = []
+    while not protocol.closing and isinstance(reply := protocol.next(), Reply):
+        replies.append(reply)
+    return replies, Wait.END if protocol.closing else Wait.INPUT
+
+
+def small(protocol: NativeProtocol, data: bytes, outbox: bytearray) -> int:
+    """The short way."""
+    inbox = memoryview(data.ljust(64, b"\xff"))
+    return protocol.answer_small(inbox, len(data), memoryview(outbox))
+
+
+@given(
+    st.integers(0, 255), st.integers(0, 255), st.integers(0, 65535), st.integers(0, MAX_READ)
+)
+def test_the_short_way_answers_as_the_long_one(
+    op: int, flags: int, tag: int, length: int
+) -> None:
+    """The same header and as many bytes; or nothing, and not a request is counted."""
+    request = HEADER.pack(op, flags, tag, length)
+    protocol = make()
+    outbox = bytearray(HEADER.size + FAST_PATH_BYTES)
+    answered = small(protocol, request, outbox)
+    if not answered:
+        assert protocol.requests == 0
+        assert not any(outbox)
+        return
+    [reply], _ = ask(make(), request)
+    assert bytes(outbox[: HEADER.size]) == reply.fixed
+    assert answered == reply.remaining == length
+    assert not any(outbox[HEADER.size + length :])
+    assert protocol.requests == 1
+
+
+@pytest.mark.parametrize("state", set(ServiceState) - {ServiceState.OK})
+def test_the_short_way_is_for_a_healthy_daemon_only(state: ServiceState) -> None:
+    """In any other state there is more to say than `ok`."""
+    assert small(make(state), HEADER.pack(Op.READ, 0, 1, 32), bytearray(64)) == 0
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 9, 16])
+def test_the_short_way_is_for_one_whole_request(size: int) -> None:
+    """Not for a part of one, nor for two."""
+    data = (HEADER.pack(Op.READ, 0, 1, 32) * 2)[:size]
+    assert small(make(), data, bytearray(64)) == 0
+
+
+def test_the_short_way_passes_no_request_by() -> None:
+    """Eight bytes behind a half request are no request of their own."""
+    protocol = make()
+    ask(protocol, HEADER.pack(Op.READ, 0, 1, 32)[:4])
+    assert small(protocol, HEADER.pack(Op.READ, 0, 2, 32), bytearray(64)) == 0
+
+
+def test_a_bad_request_closes_behind_its_reply() -> None:
+    """And what follows it is not looked at."""
+    bad = HEADER.pack(99, 0, 7, 0)
+    replies, wait = ask(make(), bad + HEADER.pack(Op.READ, 0, 8, 32))
+    assert [reply.fixed for reply in replies] == [HEADER.pack(Status.BAD_REQUEST, 0, 7, 0)]
+    assert wait is Wait.END
