@@ -14,10 +14,11 @@ its own choosing.  Whoever owns the socket's directory is trusted.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.limits import MAX_READ
+from hwentropy_core.page import ServiceState
 from hwentropy_core.wire import HEADER, Op, ReplyFlag, RequestFlag, Status, decode_reply
 
 from .errors import refusal
@@ -31,6 +32,10 @@ WINDOW: Final = 4
 #: bytes; the rest is room for later keys.
 MAX_INFO: Final = 16 * 1024
 
+#: Largest number in an INFO: what every reader of JSON holds exactly (RFC 8259 6).
+MAX_NUMBER: Final = (1 << 53) - 1
+
+_STATES: Final = frozenset(state.label for state in ServiceState)
 _TAGS: Final = 1 << 16
 _OK: Final = int(Status.OK)
 _READ: Final = int(Op.READ)
@@ -142,10 +147,12 @@ class Exchange:
         if reply.status is not Status.OK:
             self.in_order = not self._lengths and reply.status is not Status.BAD_REQUEST
             raise refusal(reply.status, self._path)
-        lengths = range(expected, expected + 1) if self._op == _READ else range(1, MAX_INFO + 1)
-        if reply.length not in lengths:
+        read = self._op == _READ
+        lengths = range(expected, expected + 1) if read else range(1, MAX_INFO + 1)
+        if reply.length not in lengths or reply.flags & ~(ReplyFlag.DEGRADED if read else 0):
             raise ProtocolError(
-                f"reply of {reply.length} bytes, not as asked for, {self._path}"
+                f"reply of {reply.length} bytes with flags {int(reply.flags):#x}, not as asked "
+                f"for, {self._path}"
             )
         if reply.flags & ReplyFlag.DEGRADED:
             self.degraded = True
@@ -169,20 +176,33 @@ def decode_info(payload: bytes | bytearray | memoryview, path: str) -> Info:
     import json  # noqa: PLC0415 - only INFO needs it, and a read must not pay for it
 
     try:
-        document = json.loads(bytes(payload))
-        info = Info(
-            protocols=tuple(document["protocol"]),
+        # Decoded first: `loads` takes UTF-16 and a byte order mark too.
+        document = json.loads(str(payload, "utf-8"), parse_constant=_refuse)
+        versions = document["protocol"]
+        if type(versions) is not list:
+            _refuse(versions)
+        if type(document["version"]) is not str or document["state"] not in _STATES:
+            _refuse(document)
+        return Info(
+            protocols=tuple(map(_integer, versions)),
             version=document["version"],
             state=document["state"],
-            generation=document["generation"],
-            max_read=document["limits"]["max_read"],
+            generation=_integer(document["generation"]),
+            max_read=_integer(document["limits"]["max_read"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         # `from None`: the cause would quote the peer's bytes.
         raise ProtocolError(f"the daemon at {path} sent an INFO that cannot be read") from None
-    numbers = (*info.protocols, info.generation, info.max_read)
-    if not all(type(n) is int for n in numbers) or not all(
-        type(text) is str for text in (info.version, info.state)
-    ):
-        raise ProtocolError(f"the daemon at {path} sent an INFO with a value of a wrong type")
-    return info
+
+
+def _integer(value: object) -> int:
+    """A number of an INFO, which may be written as 7.0."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    if type(value) is not int or not 0 <= value <= MAX_NUMBER:
+        _refuse(value)
+    return value
+
+
+def _refuse(_value: object) -> NoReturn:
+    raise ValueError("not an INFO")

@@ -136,8 +136,8 @@ def decode_reply(header: bytes | bytearray | memoryview) -> Reply:
     if flags & ~_REPLY_FLAGS:
         msg = f"reply with unknown flags {flags:#x}"
         raise ProtocolError(msg)
-    if length > MAX_READ or (length and status != Status.OK):
-        msg = f"reply of status {status} with a payload of {length} bytes"
+    if length > MAX_READ or (status != Status.OK and (length or flags)):
+        msg = f"reply of status {status} with flags {flags:#x} and {length} bytes"
         raise ProtocolError(msg)
     return Reply(Status(status), ReplyFlag(flags), tag, length)
 

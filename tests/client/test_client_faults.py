@@ -9,16 +9,11 @@ import pytest
 
 from hwentropy import (
     DaemonUnavailable,
-    FailedClosed,
-    HwentropyError,
-    NotSeeded,
     OverQuota,
-    ProtocolError,
-    RequestRefused,
     Timeout,
 )
 from hwentropy_core.limits import MAX_READ
-from hwentropy_core.wire import HEADER, Request, Status, encode_reply
+from hwentropy_core.wire import Request, Status, encode_reply
 from support.fake_server import FakeDaemon, Handler, Hangup, Peer, honest
 
 #: One for each path through the clients: one receive, in place, pipelined.
@@ -35,37 +30,6 @@ def answer(make: Callable[[Request], bytes], *, hang_up: bool = False) -> Handle
             raise Hangup
 
     return handler
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda r: encode_reply(Status.OK, r.tag ^ 1, r.length) + bytes(r.length),
-        lambda r: encode_reply(Status.OK, r.tag, r.length - 1) + bytes(r.length - 1),
-        lambda r: encode_reply(Status.OK, r.tag, r.length, 0x40) + bytes(r.length),
-        lambda r: HEADER.pack(99, 0, r.tag, 0),
-        lambda r: HEADER.pack(Status.OVER_QUOTA, 0, r.tag, 4) + b"hoho",
-        lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    ],
-    ids=["tag", "length", "flags", "status", "payload", "garbage"],
-)
-def test_a_bad_reply_is_a_protocol_error(
-    size: int,
-    make: Callable[[Request], bytes],
-    daemon: FakeDaemon,
-    make_client: Callable[..., Any],
-) -> None:
-    """ProtocolError, zeros in the buffer, and the next call on another connection."""
-    daemon.handler = answer(make)
-    client = make_client()
-    buffer = bytearray(b"\xaa" * size)
-    with pytest.raises(ProtocolError):
-        client.read_into(buffer)
-    assert not any(buffer)
-    daemon.handler = honest
-    assert client.read(4) == daemon.handed_out[-4:]
-    assert daemon.requests[-1][0] == 2
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -159,38 +123,6 @@ def test_a_path_too_long_for_a_socket_is_said(make_client: Callable[..., Any]) -
     """The 107 bytes of sun_path are the system's limit, told as an error of ours."""
     with pytest.raises(DaemonUnavailable, match="too long"):
         make_client(Path("/" + "x" * 200)).read(1)
-
-
-@pytest.mark.parametrize(
-    ("status", "kind", "connections"),
-    [
-        (Status.NOT_SEEDED, NotSeeded, 1),
-        (Status.OVER_QUOTA, OverQuota, 1),
-        (Status.FAILED_CLOSED, FailedClosed, 1),
-        (Status.BAD_REQUEST, RequestRefused, 2),
-    ],
-)
-@pytest.mark.parametrize("size", [16, 5000])
-def test_a_refusal_leaves_the_connection_in_use(
-    status: Status,
-    kind: type[HwentropyError],
-    connections: int,
-    size: int,
-    daemon: FakeDaemon,
-    make_client: Callable[..., Any],
-) -> None:
-    """Its exception, zeros in the buffer, and no reconnect, but after BAD_REQUEST."""
-    daemon.handler = answer(
-        lambda r: encode_reply(status, r.tag), hang_up=status is Status.BAD_REQUEST
-    )
-    client = make_client()
-    buffer = bytearray(b"\xaa" * size)
-    with pytest.raises(kind):
-        client.read_into(buffer)
-    assert not any(buffer)
-    daemon.handler = honest
-    assert client.read(8) == daemon.handed_out
-    assert daemon.connections == connections
 
 
 def test_over_quota_in_the_middle_drops_the_rest(

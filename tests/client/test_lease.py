@@ -237,17 +237,6 @@ FAULTS: dict[str, Fault] = {
         leases, lambda: os.open("/dev/zero", os.O_RDONLY)
     ),
     "a page with an error": replies(lambda _: encode_reply(Status.FAILED_CLOSED, 0)),
-    "no bytes": setting(max_bytes=0),
-    "no seconds": setting(max_seconds=0),
-    "a short lease": setting(payload=bytes(55)),
-    "a long lease": setting(payload=bytes(57)),
-    "an empty lease": setting(payload=b""),
-    "another tag": replies(lambda frame: frame[:3] + b"\1" + frame[4:]),
-    "an unknown status": replies(lambda frame: b"\x63" + frame[1:]),
-    "an unknown flag": replies(lambda frame: frame[:1] + b"\x82" + frame[2:]),
-    "an error with a payload": replies(lambda frame: b"\5" + frame[1:]),
-    "a length of a mebibyte": replies(lambda frame: frame[:4] + b"\0\x10\0\0" + frame[8:]),
-    "something else": replies(lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n"),
 }
 
 

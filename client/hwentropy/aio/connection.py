@@ -82,8 +82,9 @@ class Connection:
         exchange = Exchange.info(self._tag, self._path)
         payload = bytearray(await self._next_reply(exchange))
         await self._receive(memoryview(payload))
+        info = decode_info(payload, self._path)
         self._done(exchange)
-        return decode_info(payload, self._path)
+        return info
 
     async def _read_small(self, exchange: Exchange, out: memoryview) -> None:
         """Header and payload in one receive, where the daemon sent them together."""

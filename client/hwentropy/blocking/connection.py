@@ -127,8 +127,9 @@ class Connection:
         exchange = Exchange.info(self._tag, self._path)
         payload = bytearray(self._next_reply(exchange))
         self._receive(memoryview(payload))
+        info = decode_info(payload, self._path)
         self._done(exchange)
-        return decode_info(payload, self._path)
+        return info
 
     def _read_pipelined(self, out: memoryview, flags: int) -> None:
         exchange = Exchange.read(len(out), flags, self._tag, self._path)

@@ -1,4 +1,4 @@
-"""Computes the known answers in drbg.json: `python tests/core/vectors/make_drbg_vectors.py`.
+"""Computes the known answers in conformance/drbg.json when it is run.
 
 It uses the reference in tests/support (hashlib, hmac and a ChaCha20 in plain
 Python, both checked against published vectors) and nothing of hwentropy.
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from support.drbg_reference import ReferenceDrbg
 
-FILE = Path(__file__).with_name("drbg.json")
+FILE = Path(__file__).parents[3] / "conformance" / "drbg.json"
 PROVENANCE = (
     "Computed by tests/core/vectors/make_drbg_vectors.py from docs/drbg.md with hashlib, hmac "
     "and the ChaCha20 of tests/support/chacha_reference.py; no code of hwentropy took part."
@@ -39,7 +39,7 @@ def reads(*sizes: int) -> list[dict[str, Any]]:
 
 def child(label: str, generation: int) -> dict[str, Any]:
     """A step: take a child's seed."""
-    return {"child": label, "generation": generation}
+    return {"child": label, "generation": str(generation)}
 
 
 CASES: dict[str, tuple[str, list[dict[str, Any]]]] = {
@@ -108,7 +108,7 @@ def run(drbg: Any, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
         elif "read" in step:
             result |= shown(bytes(drbg.read(step["read"])))
         else:
-            seed = drbg.child_seed(step["child"].encode(), step["generation"])
+            seed = drbg.child_seed(step["child"].encode(), int(step["generation"]))
             result |= shown(bytes(seed))
         results.append(result)
     return results
