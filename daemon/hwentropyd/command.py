@@ -17,7 +17,7 @@ from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir
 
-from . import hardening
+from . import confinement
 from .config.load import DEFAULT_FILE, ConfigError, load
 from .config.schema import Config, ServerConfig
 from .operating import logs
@@ -57,8 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = ", ".join(str(file) for file in config.files) or "built-in defaults"
         print(f"configuration fine: {names}")
         return EXIT_STOPPED
-    hardening.protect_memory()
-    limit = hardening.raise_descriptor_limit()
+    confinement.protect_memory()
+    limit = confinement.raise_descriptor_limit()
     if limit < (needed := _descriptors_needed(config)):
         return _complain(
             f"a process may have {limit} descriptors only, and the supervisor needs {needed}: "

@@ -75,6 +75,10 @@ class Daemon:
             for path in (self.directory, self.config, self.output):
                 os.chown(path, user, -1)
 
+    def set_environment(self, **variables: str) -> None:
+        """Add to what it is started with."""
+        self._environment.update(variables)
+
     @property
     def entropy(self) -> Path:
         """The native protocol's socket."""

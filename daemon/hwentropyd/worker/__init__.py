@@ -1,8 +1,8 @@
 """The serving process: connections in, random bytes out.
 
 It holds its own child DRBG, the connections it was handed and its end of the
-channel; no source, no pool, no root key, no listening socket, and by Landlock
-no file.
+channel; no source, no pool, no root key, no listening socket, and by its
+confinement no file.
 
     generator    the child DRBG, rekeyed when the generation moves
     connection   one client: answers requests until it would have to wait

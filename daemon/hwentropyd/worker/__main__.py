@@ -12,7 +12,7 @@ import sys
 from typing import Final
 
 from hwentropy_core.page import PageReader
-from hwentropyd import channel, hardening
+from hwentropyd import channel, confinement
 from hwentropyd.operating import logs
 
 from .drbg import WorkerDrbg
@@ -93,9 +93,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     terms = LeaseTerms(lease_bytes, lease_seconds, page_fd)
     worker = WorkerProcess(socket.socket(fileno=channel_fd), terms)
-    hardening.protect_memory()
-    hardening.raise_descriptor_limit()
-    hardening.forbid_files()
+    confinement.raise_descriptor_limit()
+    confinement.confine_worker()
     worker.run()
     # Threads may be in the middle of a send to a client that does not read.
     os._exit(0)

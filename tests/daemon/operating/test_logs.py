@@ -65,8 +65,8 @@ def test_too_few_descriptors_are_warned_of(
     warnings: int,
 ) -> None:
     """Where the default 4,096 connections do not fit into two workers."""
-    hardening = mocker.patch("hwentropyd.command.hardening")
-    hardening.raise_descriptor_limit.return_value = limit
+    confinement = mocker.patch("hwentropyd.command.confinement")
+    confinement.raise_descriptor_limit.return_value = limit
     (tmp_path / "file").touch()
     assert main(["--runtime-dir", str(tmp_path / "file" / "run")]) == 1
     said = [text for text in caplog.messages if "descriptors" in text]
@@ -79,11 +79,11 @@ def test_with_fewer_descriptors_than_it_needs_it_does_not_start(
     tmp_path: Path, mocker: MockerFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One sentence, and no socket made; with what is asked for it would go on."""
-    hardening = mocker.patch("hwentropyd.command.hardening")
+    confinement = mocker.patch("hwentropyd.command.confinement")
     (tmp_path / "file").touch()
     said = []
     for limit in (20, 1000):
-        hardening.raise_descriptor_limit.return_value = limit
+        confinement.raise_descriptor_limit.return_value = limit
         assert main(["--runtime-dir", str(tmp_path / "file" / "run")]) == 1
         said.append(capsys.readouterr().err)
     needed = re.search(r"20 descriptors only, and the supervisor needs (\d+): raise", said[0])

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hwentropyd.command import SOURCE_DESCRIPTORS, SUPERVISOR_DESCRIPTORS
-from hwentropyd.hardening import raise_descriptor_limit
+from hwentropyd.confinement import raise_descriptor_limit
 from support.daemon import ONLY_OS, ROOT, Daemon
 from support.raw_client import (
     BAD_REQUEST,

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from hwentropyd.hardening import raise_descriptor_limit
+from hwentropyd.confinement import raise_descriptor_limit
 from support.daemon import Daemon, only
 from support.raw_client import (
     DONT_BLOCK,

@@ -14,7 +14,7 @@ import pytest
 
 from hwentropyd.channel import Fresh
 from hwentropyd.config.schema import ServerConfig
-from hwentropyd.hardening import raise_descriptor_limit
+from hwentropyd.confinement import raise_descriptor_limit
 from hwentropyd.seeding.root import Root
 from hwentropyd.serving.workers import WorkerPool
 from support.daemon import PATIENCE, ROOT, Daemon
@@ -83,51 +83,18 @@ def test_the_generation_page_is_read_only_in_a_worker(daemon: Daemon) -> None:
     assert [mappings(pid) for pid in daemon.worker_pids()] == [["r--s"], ["r--s"]]
 
 
-#: Gives up files as a worker does, then tries to get at some.
-FORBIDDEN = """
-import os, sys
-from hwentropyd.hardening import forbid_files
-print(forbid_files())
-def attempt(path, flags):
-    try:
-        os.close(os.open(path, flags, 0o600))
-    except OSError as error:
-        return error.strerror
-    return "opened"
-for path in ("/dev/hwrng", "/dev/urandom", "/dev/null", "/etc/passwd", "/proc/self/maps"):
-    print(path, attempt(path, os.O_RDONLY))
-print("write", attempt(sys.argv[1], os.O_WRONLY))
-print("create", attempt(sys.argv[1] + ".new", os.O_WRONLY | os.O_CREAT))
-"""
-
-
-def test_a_process_without_files_opens_no_device_and_no_file(tmp_path: Path) -> None:
-    """What a worker does to itself closes devices and files to it, root or not."""
-    file = tmp_path / "file"
-    file.touch()
-    done = subprocess.run(
-        [sys.executable, "-c", FORBIDDEN, str(file)],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=ROOT,
-    )
-    applied, *attempts = done.stdout.splitlines()
-    if applied == "False":
-        pytest.skip("this kernel has no Landlock")
-    assert len(attempts) == 7
-    for attempt in attempts:
-        if attempt.startswith("/dev/hwrng") and not Path("/dev/hwrng").exists():
-            continue
-        assert attempt.endswith("Permission denied"), attempts
+#: Lines of /proc/PID/status.
+NO_CAPABILITIES = [f"Cap{kind}:\t{0:016x}" for kind in ("Inh", "Prm", "Eff", "Amb")]
 
 
 def test_every_thread_of_a_worker_has_given_its_rights_up(daemon: Daemon) -> None:
-    """Landlock holds for the threads that serve: all came after it (no_new_privs shows it)."""
+    """Filter, no new privileges, no capability; Landlock came in the same breath."""
     for pid in daemon.worker_pids():
         threads = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/status")]
         assert len(threads) > 1
-        assert all("NoNewPrivs:\t1" in thread for thread in threads)
+        for thread in threads:
+            for line in ("NoNewPrivs:\t1", "Seccomp:\t2", *NO_CAPABILITIES):
+                assert line in thread
 
 
 def test_no_process_leaves_a_core_dump(daemon: Daemon) -> None:
@@ -147,7 +114,7 @@ def test_no_process_leaves_a_core_dump(daemon: Daemon) -> None:
 #: Protects its memory as the daemon does and says so; then waits to be looked at.
 UNDUMPABLE = """
 import ctypes, sys
-from hwentropyd.hardening import protect_memory
+from hwentropyd.confinement import protect_memory
 if sys.argv[1] == "protected":
     protect_memory()
 print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)  # PR_GET_DUMPABLE

@@ -220,7 +220,7 @@ def test_the_command_says_who_serves(
     directory: Path, capsys: pytest.CaptureFixture[str], mocker: MockerFixture
 ) -> None:
     """Exit code 3, one line."""
-    mocker.patch("hwentropyd.command.hardening").raise_descriptor_limit.return_value = 66560
+    mocker.patch("hwentropyd.command.confinement").raise_descriptor_limit.return_value = 66560
     first = Listeners(directory)
     assert main(["--runtime-dir", str(directory)]) == EXIT_ALREADY_SERVED == 3
     assert capsys.readouterr().err == (
@@ -238,7 +238,7 @@ def test_the_command_says_that_it_cannot_make_its_directory(
     mocker: MockerFixture,
 ) -> None:
     """Exit code 1, one line that names the file in the way, and the remedy."""
-    mocker.patch("hwentropyd.command.hardening").raise_descriptor_limit.return_value = 66560
+    mocker.patch("hwentropyd.command.confinement").raise_descriptor_limit.return_value = 66560
     (tmp_path / "file").touch()
     directory = tmp_path.joinpath("file", *below)
     assert main(["--runtime-dir", str(directory)]) == EXIT_FAILED == 1
