@@ -5,55 +5,27 @@ Each test has a Python of its own: it forks, or ends in an abort.
 
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support import needed
-from support.script import PATIENCE, environment, run_script
+from support.script import run_python, run_script
 
 needed.module("numpy", "NumPy is not installed (the extra `numpy`)")
 needed.module("hwentropy._bitgen", "the C extension was not built")
 pytestmark = pytest.mark.process
 
-TESTS = str(Path(__file__).parents[1])
-
 #: What every script begins with: `drawn` of a child, and checks of words.
 PROLOGUE = """
-import ctypes, os, resource, signal, sys, threading, traceback
-sys.path.append(sys.argv[1])
+import ctypes, os, resource, signal, sys, threading
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 signal.alarm(100)  # whatever hangs ends
 import numpy as np
 import hwentropy.bit_generator as module
 import hwentropy.numpy as ours
+from support.forking import check, child
 from support.one_time_keys import page_of
-
-def child(work, fork=os.fork):
-    reader, writer = os.pipe()
-    pid = fork()
-    if not pid:
-        try:
-            signal.alarm(50)
-            os.write(writer, work())
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-    os.close(writer)
-    with open(reader, "rb") as stream:
-        data = stream.read()
-    assert os.waitpid(pid, 0)[1] == 0, data
-    return data
-
-def check(drawn):
-    pieces = [one[i:i + 8] for one in drawn for i in range(0, len(one), 8)]
-    assert len(set(pieces)) == len(pieces)
-    assert bytes(8) not in pieces
 """
 #: Keys without a daemon.
 KEYS = """
@@ -66,11 +38,11 @@ rng = np.random.Generator(bits)
 
 def run(text: str, *arguments: str) -> str:
     """A script's output."""
-    return run_script(PROLOGUE + KEYS + text, TESTS, *arguments)
+    return run_script(PROLOGUE + KEYS + text, *arguments)
 
 
 HELD = """
-fork = {"os": os.fork, "libc": ctypes.PyDLL(None).fork}[sys.argv[2]]
+fork = {"os": os.fork, "libc": ctypes.PyDLL(None).fork}[sys.argv[1]]
 held, end = threading.Event(), threading.Event()
 drawn = []
 
@@ -188,14 +160,7 @@ assert ends == [-signal.SIGABRT] * (len(pids) - 1) + [0], ends
 
 def test_a_fork_in_the_middle_of_a_draw() -> None:
     """The child has no key: it ends when it goes on, and can begin anew."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROLOGUE + KEYS + IN_THE_DRAW, TESTS],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run_python("-c", PROLOGUE + KEYS + IN_THE_DRAW)
     assert done.returncode == 0, done.stderr
     assert "child forked during a draw" in done.stderr
 
@@ -205,7 +170,7 @@ WITHOUT = """
 pointer = ctypes.pythonapi.PyCapsule_GetPointer
 pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
 fields = (ctypes.c_void_p * 5).from_address(pointer(bits.capsule, b"BitGenerator"))
-number, when = int(sys.argv[2]), sys.argv[3]
+number, when = int(sys.argv[1]), sys.argv[2]
 result = [ctypes.c_uint64, ctypes.c_uint32, ctypes.c_double, ctypes.c_uint64][number - 1]
 call = ctypes.CFUNCTYPE(result, ctypes.c_void_p)(fields[number])
 with bits.lock:
@@ -225,14 +190,7 @@ print("wrong", flush=True)
 @pytest.mark.parametrize("callback", [1, 2, 3, 4])
 def test_who_draws_without_the_lock_ends_the_process(callback: int, when: str) -> None:
     """Each callback, with no key or with that of another thread's draw: abort, and why."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROLOGUE + KEYS + WITHOUT, TESTS, str(callback), when],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
+    done = run_python("-c", PROLOGUE + KEYS + WITHOUT, str(callback), when)
     assert done.returncode == -signal.SIGABRT
     assert done.stdout == "drawn\n"
     assert done.stderr.count("\n") == 1
@@ -307,4 +265,4 @@ print("done")
 def test_with_a_real_daemon(real_daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws, children, every mode, an outage and its end."""
     monkeypatch.setenv("HWENTROPY_RUNTIME_DIR", os.fspath(real_daemon.directory))
-    assert run_script(PROLOGUE + DAEMON, TESTS) == "done\n"
+    assert run_script(PROLOGUE + DAEMON) == "done\n"

@@ -11,6 +11,8 @@ import pytest
 import hwentropy
 from hwentropy.command.cli import cli
 from support.daemon import Daemon
+from support.script import blocks, run_block
+from support.script import environment as script_environment
 
 pytestmark = pytest.mark.process
 
@@ -18,12 +20,7 @@ ROOT = Path(__file__).parents[2]
 CLIENT = (ROOT / "docs" / "client.md").read_text()
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 
-PYTHON = re.findall(r"^```python\n(.*?)^```", CLIENT, re.MULTILINE | re.DOTALL)
-SHELL = [
-    line[2:]
-    for block in re.findall(r"^```console\n(.*?)^```", COMMANDS, re.MULTILINE | re.DOTALL)
-    for line in block.splitlines()
-]
+SHELL = [line[2:] for block in blocks("commands.md", "console") for line in block.splitlines()]
 
 
 def environment(real_daemon: Daemon, tmp_path: Path) -> dict[str, str]:
@@ -32,26 +29,15 @@ def environment(real_daemon: Daemon, tmp_path: Path) -> dict[str, str]:
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\nexec {sys.executable} -m hwentropy "$@"\n')
     script.chmod(0o755)
-    return os.environ | {
-        "HWENTROPY_RUNTIME_DIR": str(real_daemon.directory),
-        "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
-        "PATH": f"{script.parent}:{os.environ['PATH']}",
-    }
+    return script_environment(
+        real_daemon.directory, PATH=f"{script.parent}:{os.environ['PATH']}"
+    )
 
 
-@pytest.mark.parametrize("example", PYTHON)
+@pytest.mark.parametrize("example", blocks("client.md"))
 def test_python_examples_run(example: str, real_daemon: Daemon, tmp_path: Path) -> None:
     """Each block runs by itself, with warnings as errors and nothing on standard error."""
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example],
-        env=environment(real_daemon, tmp_path),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    run_block(example, real_daemon.directory, tmp_path)
 
 
 @pytest.mark.parametrize("example", SHELL)

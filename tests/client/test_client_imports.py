@@ -1,12 +1,11 @@
 """What importing the library costs."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import hwentropy
+from support.script import run_python
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"asyncio", "click", "rich", "msgspec", "cryptography", "json"}
@@ -14,12 +13,8 @@ HEAVY = {"asyncio", "click", "rich", "msgspec", "cryptography", "json"}
 
 def modules_after(statement: str) -> set[str]:
     """The modules that a fresh Python has loaded after a statement."""
-    paths = [str(ROOT / "client"), str(ROOT / "core")]
-    script = f"import sys; sys.path[:0] = {paths}\n{statement}\nprint(*sys.modules)"
-    command = [sys.executable, "-S", "-c", script]
-    return set(
-        subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    )
+    script = f"import sys\n{statement}\nprint(*sys.modules)"
+    return set(run_python("-S", "-c", script, check=True).stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -14,18 +14,7 @@ import pytest
 from hwentropy import AsyncClient, Client, Timeout
 from hwentropy_core.limits import MAX_READ
 from support.fake_server import FakeDaemon, honest
-
-CLIENT = Path(__file__).parents[2] / "client"
-CORE = CLIENT.parent / "core"
-
-
-def run_script(script: str, *arguments: str) -> str:
-    """Run a script in a Python of its own, which may fork as it has no other threads."""
-    prologue = f"import sys; sys.path[:0] = [{str(CLIENT)!r}, {str(CORE)!r}]\n"
-    command = [sys.executable, "-c", prologue + script, *arguments]
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=60
-    ).stdout
+from support.script import environment, run_script
 
 
 def pieces(daemon: FakeDaemon, size: int) -> list[bytes]:
@@ -152,7 +141,7 @@ def test_close_ends_a_call_of_another_thread(daemon: FakeDaemon) -> None:
 
 
 FORK = """
-import os, hwentropy
+import os, sys, hwentropy
 client = hwentropy.Client(sys.argv[1])
 print(client.read(32).hex(), flush=True)
 children = []
@@ -180,7 +169,7 @@ def test_forked_children_have_connections_of_their_own(daemon: FakeDaemon) -> No
 
 
 FORK_LOCKED = """
-import os, threading, hwentropy
+import os, sys, threading, hwentropy
 client = hwentropy.Client(sys.argv[1])
 thread = threading.Thread(target=client.read, args=(16,), daemon=True)
 thread.start()
@@ -206,11 +195,11 @@ def test_a_fork_while_a_thread_waits(daemon: FakeDaemon) -> None:
         honest(peer, request)
 
     daemon.handler = first_waits
-    prologue = f"import sys; sys.path[:0] = [{str(CLIENT)!r}, {str(CORE)!r}]\n"
     with subprocess.Popen(
-        [sys.executable, "-c", prologue + FORK_LOCKED, str(daemon.path)],
+        [sys.executable, "-c", FORK_LOCKED, str(daemon.path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        env=environment(),
         text=True,
     ) as process:
         assert process.stdin is not None
@@ -225,7 +214,7 @@ def test_a_fork_while_a_thread_waits(daemon: FakeDaemon) -> None:
 
 
 FORKING = """
-import asyncio, os, signal, hwentropy
+import asyncio, os, signal, sys, hwentropy
 from hwentropy.aio.connection import Connection as Awaited
 from hwentropy.blocking import connection as module
 from hwentropy.blocking.connection import Connection
@@ -377,7 +366,7 @@ except ValueError as error:
 
 
 FORK_ASYNC_LOOP = """
-import asyncio, os, hwentropy
+import asyncio, os, sys, hwentropy
 client = hwentropy.AsyncClient(sys.argv[1])
 with asyncio.Runner() as runner:
     print(runner.run(client.read(8)).hex(), flush=True)
@@ -400,7 +389,7 @@ def test_a_forked_child_leaves_the_parents_loop_alone(daemon: FakeDaemon) -> Non
 def test_a_signal_that_raises_leaves_no_half_read_connection(daemon: FakeDaemon) -> None:
     """Ctrl-C in the middle of a reply: zeros in the buffer, and a new connection after."""
     script = """
-import signal, os, hwentropy
+import signal, os, sys, hwentropy
 def handler(number, frame): raise KeyboardInterrupt
 signal.signal(signal.SIGUSR1, handler)
 client = hwentropy.Client(sys.argv[1])
@@ -422,10 +411,10 @@ print(client.read(8).hex(), flush=True)
             honest(peer, request)
 
     daemon.handler = first_half
-    prologue = f"import sys; sys.path[:0] = [{str(CLIENT)!r}, {str(CORE)!r}]\n"
     with subprocess.Popen(
-        [sys.executable, "-c", prologue + script, str(daemon.path)],
+        [sys.executable, "-c", script, str(daemon.path)],
         stdout=subprocess.PIPE,
+        env=environment(),
         text=True,
     ) as process:
         assert process.stdout is not None

@@ -22,6 +22,7 @@ from hwentropy.command.cli import run
 from support import needed
 from support.daemon import Daemon
 from support.fake_server import FakeDaemon
+from support.script import environment
 from support.terminal import in_terminal
 
 ROOT = Path(__file__).parents[2]
@@ -48,11 +49,6 @@ def bad(tmp_path: Path) -> Path:
 def needs_matplotlib() -> None:
     """Drawing is an extra."""
     needed.module("matplotlib", "the extra `plot` is not installed")
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Child processes find the packages in the tree."""
-    return os.environ | {"PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}"} | more
 
 
 def command(*arguments: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import re
 import string
 import subprocess
@@ -20,6 +19,7 @@ from hwentropy.apikeys import parse_api_key
 from hwentropy.command.cli import run
 from hwentropy.passphrases import word_list
 from support.daemon import Daemon
+from support.script import environment, run_python
 from support.terminal import in_terminal
 
 ROOT = Path(__file__).parents[2]
@@ -49,14 +49,6 @@ def call(real_daemon: Daemon, capfd: pytest.CaptureFixture[str]) -> Iterator[Cal
     yield made
     # The command told this process's generator where the daemon is.
     generator.configure()
-
-
-def environment(real_daemon: Daemon) -> dict[str, str]:
-    """Processes of their own find the packages in the tree, and the daemon."""
-    return os.environ | {
-        "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
-        "HWENTROPY_RUNTIME_DIR": str(real_daemon.directory),
-    }
 
 
 def values(call: Call, *arguments: str) -> list[Any]:
@@ -136,7 +128,7 @@ def test_choose_gives_an_item_back_byte_for_byte(real_daemon: Daemon) -> None:
     """An argument that is not UTF-8 comes out as it went in."""
     done = subprocess.run(
         [sys.executable, "-m", "hwentropy", "choose", b"caf\xe9"],
-        env=environment(real_daemon),
+        env=environment(real_daemon.directory),
         capture_output=True,
         check=True,
         timeout=60,
@@ -151,7 +143,7 @@ def shuffled(
     return subprocess.run(
         [sys.executable, "-m", "hwentropy", "shuffle", *options],
         input=data,
-        env=environment(real_daemon),
+        env=environment(real_daemon.directory),
         capture_output=True,
         check=False,
         timeout=60,
@@ -238,7 +230,7 @@ def test_salt_is_long_enough(call: Call) -> None:
 def test_a_terminal_is_told_the_entropy_a_pipe_is_not(real_daemon: Daemon, call: Call) -> None:
     """On the terminal it follows on standard error; elsewhere there is the password only."""
     command = [sys.executable, "-m", "hwentropy", "password"]
-    code, shown = in_terminal(command, **environment(real_daemon))
+    code, shown = in_terminal(command, **environment(real_daemon.directory))
     assert code == 0
     assert b"104.6 bits of entropy" in shown
     assert call("password")[2] == ""
@@ -262,7 +254,7 @@ def test_a_reader_that_has_enough_ends_it(real_daemon: Daemon) -> None:
     """`| head -1` of a million: SIGPIPE, without a word."""
     with subprocess.Popen(
         [sys.executable, "-m", "hwentropy", "token", "--count", "1000000"],
-        env=environment(real_daemon),
+        env=environment(real_daemon.directory),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
@@ -287,20 +279,12 @@ def test_a_reader_that_has_enough_ends_it(real_daemon: Daemon) -> None:
 )
 def test_the_shell_completes_them(words: str, expected: set[str]) -> None:
     """What bash gets when it asks, commands and options alike."""
-    done = subprocess.run(
-        [sys.executable, "-c", "from hwentropy.command import main; main()"],
-        env=os.environ
-        | {
-            "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
-            "_HWENTROPY_COMPLETE": "bash_complete",
-            "COMP_WORDS": words,
-            "COMP_CWORD": str(len(words.split(" ")) - 1),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+    asked = environment(
+        _HWENTROPY_COMPLETE="bash_complete",
+        COMP_WORDS=words,
+        COMP_CWORD=str(len(words.split(" ")) - 1),
     )
+    done = run_python("-c", "from hwentropy.command import main; main()", env=asked)
     assert done.stderr == ""
     found = {line.partition(",")[2] for line in done.stdout.splitlines()}
     assert expected <= found

@@ -15,6 +15,7 @@ from hwentropy.command.cli import run
 from hwentropy.command.progress import SlowDisplay
 from support import control_replies as replies
 from support.fake_server import FakeDaemon
+from support.script import environment
 from support.terminal import in_terminal
 
 ROOT = Path(__file__).parents[2]
@@ -259,7 +260,7 @@ def test_a_help_that_nobody_reads_ends_as_any_output(arguments: list[str]) -> No
     os.close(reader)
     done = subprocess.run(
         [sys.executable, "-m", "hwentropy", *arguments],
-        env=os.environ | {"PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}"},
+        env=environment(),
         stdout=writer,
         stderr=subprocess.PIPE,
         timeout=60,

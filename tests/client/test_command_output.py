@@ -16,6 +16,7 @@ import pytest
 from hwentropy.command.cli import cli, run
 from hwentropy.command.exclusive import OneOf
 from hwentropy.command.output import write_all
+from support.script import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -104,14 +105,10 @@ def test_a_non_blocking_output_that_is_full_is_an_error() -> None:
 def in_shell(command: str, *, unbuffered: bool = False) -> tuple[int, str, str]:
     """`hwentropy` with a redirection: exit code, output, errors.  None needs a daemon."""
     start = f"{shlex.quote(sys.executable)} -m hwentropy "
-    environment = os.environ | {
-        "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
-        # Empty is as good as not set.
-        "PYTHONUNBUFFERED": "1" if unbuffered else "",
-    }
     done = subprocess.run(
         ["bash", "-c", start + command],
-        env=environment,
+        # Empty is as good as not set.
+        env=environment(PYTHONUNBUFFERED="1" if unbuffered else ""),
         capture_output=True,
         text=True,
         check=False,

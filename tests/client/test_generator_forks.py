@@ -25,55 +25,29 @@ KINDS = ["c", "python"]
 #: What every script begins with: a generator of the kind and mode asked for, and
 #: `child`, which runs a function in a forked child and gives what it returned.
 PROLOGUE = """
-import os, signal, sys, threading, traceback
+import os, signal, sys, threading
 from hwentropy.generator import Generator
 from hwentropy.reservoir import PythonReservoir, make_reservoir
+from support.forking import begin, check, child, result
 path, kind = sys.argv[1:3]
 signal.alarm(100)  # whatever hangs, a child too, ends
 generator = Generator(PythonReservoir if kind == "python" else make_reservoir)
 generator.configure(path=path)
-
-def child(work, fork=os.fork):
-    reader, writer = os.pipe()
-    pid = fork()
-    if not pid:
-        try:
-            signal.alarm(50)
-            os.write(writer, work())
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(1)
-    os.close(writer)
-    return reader, pid
-
-def result(started):
-    reader, pid = started
-    with open(reader, "rb") as stream:
-        data = stream.read()
-    assert os.waitpid(pid, 0)[1] == 0, data
-    return data
-
-def check(drawn):
-    pieces = [one[i:i + 8] for one in drawn for i in range(0, len(one), 8)]
-    assert len(set(pieces)) == len(pieces)
-    assert bytes(8) not in pieces
 """
 
 
 CHILDREN = """
 drawn = [generator.random_bytes(64)]
 for _ in range(100):
-    drawn.append(result(child(lambda: generator.random_bytes(64))))
+    drawn.append(child(lambda: generator.random_bytes(64)))
     drawn.append(generator.random_bytes(64))
 check(drawn)
 
 def family():
     own = generator.random_bytes(32)
-    return own + result(child(lambda: generator.random_bytes(32)))
+    return own + child(lambda: generator.random_bytes(32))
 
-check([generator.random_bytes(64)] + [result(child(family)) for _ in range(10)])
+check([generator.random_bytes(64)] + [child(family) for _ in range(10)])
 
 # The parent's own lease and connection are as before.
 check([generator.random_bytes(100) for _ in range(3000)])
@@ -114,7 +88,7 @@ def look():
     assert not leased.reservoir.take_into(bytearray(1))
     return generator.random_bytes(64)
 
-drawn = [result(child(look, fork)) for _ in range(5)]
+drawn = [child(look, fork) for _ in range(5)]
 drawn += [generator.random_bytes(64) for _ in range(5)]
 assert not leased.inherited
 check(drawn)
@@ -139,7 +113,7 @@ for mode in ("lease", "direct", "prediction_resistant"):
     started = []
     for _ in range(20):
         several = lambda: b"".join(generator.random_bytes(16) for _ in range(50))
-        started.append(child(several, fork))
+        started.append(begin(several, fork))
         drawn.append(generator.random_bytes(64))
     drawn += [result(one) for one in started]
     drawn.append(generator.random_bytes(64))
@@ -180,7 +154,7 @@ def several():
     return b"".join(got)
 
 try:
-    check([result(child(several, fork)) for _ in range(20)])
+    check([child(several, fork) for _ in range(20)])
 finally:
     over.set()
 """
@@ -220,7 +194,7 @@ errors = []
 def forker():
     try:
         for _ in range(20):
-            children.append(result(child(several)))
+            children.append(child(several))
     except BaseException as error:
         errors.append(error)
 
@@ -352,7 +326,7 @@ for mode in ("direct", "prediction_resistant"):
     generator.configure(mode, path=path)
     drawn = [generator.random_bytes(64)]
     for _ in range(20):
-        drawn.append(result(child(lambda: generator.random_bytes(64))))
+        drawn.append(child(lambda: generator.random_bytes(64)))
         drawn.append(generator.random_bytes(64))
     check(drawn)
 """
@@ -530,7 +504,7 @@ def look():
         return b"closed"
     return b"open"
 for _ in range(10):
-    assert result(child(look)) == b"closed"
+    assert child(look) == b"closed"
 generator.random_bytes(1)
 """
     run_script(PROLOGUE + text, str(daemon.path), "c")

@@ -1,8 +1,6 @@
 """`hwentropy.numpy` against NumPy's own Generator, and against bias."""
 
 import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import pytest
 
 from support import needed
+from support.script import run_script
 
 np = needed.module("numpy", "NumPy is not installed (the extra `numpy`)")
 
@@ -236,17 +235,12 @@ def test_errors_of_the_daemon_come_through(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_without_numpy_it_says_what_to_install() -> None:
     """The error names the extra."""
-    paths = [str(ROOT / "client"), str(ROOT / "core")]
-    script = f"""
+    script = """
 import sys
-sys.path[:0] = {paths}
 sys.modules["numpy"] = None
 try:
     import hwentropy.numpy
 except ImportError as error:
     print(error)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], check=True, capture_output=True, text=True
-    )
-    assert "pip install 'hwentropy[numpy]'" in done.stdout
+    assert "pip install 'hwentropy[numpy]'" in run_script(script)

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,39 +13,25 @@ from hwentropy import examples
 from hwentropy_core.wire import Op, Refusal, Request, Status, encode_reply
 from support.daemon import Daemon
 from support.fake_server import FakeDaemon, Peer
+from support.script import blocks, run_block, run_python
 
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[2]
 RECIPES = (ROOT / "docs" / "recipes.md").read_text()
-PYTHON = re.findall(r"^```python\n(.*?)^```", RECIPES, re.MULTILINE | re.DOTALL)
 
 
 def run(
     arguments: list[str], runtime: Path, cwd: Path, stdout: int = subprocess.PIPE
 ) -> "subprocess.CompletedProcess[str]":
     """A fresh Python with warnings as errors, that finds its daemon in `runtime`."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", *arguments],
-        env=os.environ
-        | {
-            "HWENTROPY_RUNTIME_DIR": str(runtime),
-            "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
-        },
-        cwd=cwd,
-        stdout=stdout,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_python("-W", "error", *arguments, runtime=runtime, cwd=cwd, stdout=stdout)
 
 
-@pytest.mark.parametrize("example", PYTHON)
+@pytest.mark.parametrize("example", blocks("recipes.md"))
 def test_every_recipe_runs(example: str, real_daemon: Daemon, tmp_path: Path) -> None:
     """Each block runs by itself, with nothing on standard error."""
-    done = run(["-c", example], real_daemon.directory, tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+    run_block(example, real_daemon.directory, tmp_path)
 
 
 def test_every_name_has_a_recipe_or_a_row() -> None:

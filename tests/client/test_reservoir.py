@@ -8,7 +8,6 @@ import mmap
 import os
 import pickle
 import random
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -21,9 +20,7 @@ from hwentropy import reservoir as module
 from hwentropy.reservoir import PythonReservoir, Reservoir, boottime, make_reservoir
 from hwentropy_core.page import PageReader, PageWriter
 from support import needed
-
-CLIENT = Path(__file__).parents[2] / "client"
-CORE = CLIENT.parent / "core"
+from support.script import run_script
 
 BLOCK = 4096
 EPOCH = 7
@@ -356,7 +353,7 @@ def test_it_is_in_no_core_dump_and_wiped_on_fork(make: Callable[[int], Reservoir
 
 
 FORK = """
-import array, os
+import array, os, sys
 from hwentropy.reservoir import PythonReservoir, boottime
 if sys.argv[1] == "c":
     from hwentropy._reservoir import Reservoir
@@ -392,16 +389,10 @@ assert (reservoir.left, reservoir.take(4096)) == (4096, b"x" * 4096)
 """
 
 
-def script(text: str, *arguments: str) -> None:
-    """Run it in a Python of its own, which may fork as it has no other threads."""
-    prologue = f"import sys; sys.path[:0] = [{str(CLIENT)!r}, {str(CORE)!r}]\n"
-    subprocess.run([sys.executable, "-c", prologue + text, *arguments], check=True, timeout=60)
-
-
 def test_a_forked_child_holds_nothing(make: Callable[[int], Reservoir]) -> None:
     """Children and grandchildren: zeros and nothing left; the parent keeps all of it."""
     make(BLOCK)
-    script(FORK, "c" if make is compiled else "python")
+    run_script(FORK, "c" if make is compiled else "python")
 
 
 def test_threads_get_no_byte_twice(make: Callable[[int], Reservoir], page: Any) -> None:

@@ -7,9 +7,6 @@ from a real daemon.
 
 import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +14,7 @@ import pytest
 
 from support.daemon import Daemon
 from support.needed import needs
+from support.script import run_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -57,18 +55,7 @@ print(json.dumps({"run": result.testsRun, "skipped": len(result.skipped), "faile
 
 def run(real_daemon: Daemon, mode: str, first: str = "pass") -> tuple[dict[str, Any], str]:
     """Their tests on our modules after the statement `first`; what came of it, and the log."""
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, mode, first],
-        env=os.environ
-        | {
-            "HWENTROPY_RUNTIME_DIR": str(real_daemon.directory),
-            "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
-        },
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run_python("-c", SCRIPT, mode, first, runtime=real_daemon.directory, timeout=300)
     assert done.returncode == 0, done.stderr
     outcome: dict[str, Any] = json.loads(done.stdout)
     return outcome, done.stderr

@@ -1,10 +1,7 @@
 """Every block of docs/secrets-or-random.md, run against a real daemon."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,13 +9,13 @@ import pytest
 from hwentropy import secrets
 from support import needed
 from support.daemon import Daemon
+from support.script import blocks, run_block, run_python
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "secrets-or-random.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize("block", blocks("secrets-or-random.md"))
 def test_blocks_run(block: str, real_daemon: Daemon, tmp_path: Path) -> None:
     """Each block runs by itself, its assertions hold, and nothing is on standard error."""
     if "hwentropy.numpy" in block:
@@ -26,20 +23,7 @@ def test_blocks_run(block: str, real_daemon: Daemon, tmp_path: Path) -> None:
     if "default_rng" in block:
         why = "the C extension was not built"
         needed.module("hwentropy._bitgen", why)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", block],
-        env=os.environ
-        | {
-            "HWENTROPY_RUNTIME_DIR": str(real_daemon.directory),
-            "PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}",
-        },
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    run_block(block, real_daemon.directory, tmp_path)
 
 
 def test_every_name_is_explained() -> None:
@@ -67,9 +51,7 @@ bits = numpy.random.PCG64()
 ctypes.cast(bits.ctypes.bit_generator, ctypes.POINTER(BitGen)).contents.next_double = callback
 print(numpy.random.Generator(bits).random(2).tolist())
 """
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
+    done = run_python("-c", script, check=True)
     # Zero, or on CPython 3.13 whatever lay in memory: twice the same, near 0.
     first, second = json.loads(done.stdout)
     assert first == second

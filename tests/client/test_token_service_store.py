@@ -24,6 +24,7 @@ from hwentropy.token_service import (
     sqlite,
 )
 from hwentropy.token_service.sqlite import FIND, GET, PURGE
+from support.script import environment
 
 ROOT = Path(__file__).parents[2]
 WORKER = ROOT / "tests" / "support" / "token_worker.py"
@@ -433,11 +434,6 @@ def test_a_store_in_memory_does_not_cross_a_fork() -> None:
         issued = service.create_session("alice")
         assert in_fork(lambda: service.validate(issued.token).owner) == "TokenStoreError"
         assert service.validate(issued.token) == issued.record
-
-
-def environment() -> dict[str, str]:
-    """Child processes find the packages in the tree."""
-    return os.environ | {"PYTHONPATH": f"{ROOT / 'client'}:{ROOT / 'core'}"}
 
 
 def test_kill_9_loses_nothing_and_brings_nothing_back(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Finding devices: with a context handed in, with the real /sys, and under umockdev."""
 
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +10,7 @@ from pytest_mock import MockerFixture
 
 from hwentropy_sources.contract import SourceAbsent, SourceError
 from hwentropy_sources.discovery import Device, TpmDevice, find_hwrng, find_tpms
-from support import needed
+from support.umockdev import run_with_devices
 
 
 @dataclass
@@ -124,24 +122,12 @@ E: SUBSYSTEM=misc
 
 def test_pyudev_finds_the_devices_of_another_machine(tmp_path: Path) -> None:
     """The real pyudev and libudev over a /sys of umockdev, uninitialised devices and all."""
-    runner = shutil.which("umockdev-run")
-    needed.check("" if runner else "umockdev-run is not installed (Debian: umockdev)")
-    assert runner is not None
-    machine = tmp_path / "machine.umockdev"
-    machine.write_text(MACHINE)
     script = (
         "from hwentropy_sources.discovery import find_hwrng, find_tpms;"
         "import pyudev;"
         "print(find_hwrng(), *find_tpms(), sep='|');"
         "print(any(d.is_initialized for d in pyudev.Context().list_devices()))"
     )
-    out = subprocess.run(
-        [runner, "--device", str(machine), "--", sys.executable, "-c", script],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={"PYTHONPATH": ":".join(sys.path)},
-    ).stdout.splitlines()
+    out = run_with_devices(MACHINE, script, tmp_path).splitlines()
     tpm = TpmDevice(Path("/dev/tpmrm0"), "tpmrm0", "MSFT0101:00", 0)
     assert out[0] == f"/dev/hwrng|{tpm!r}"

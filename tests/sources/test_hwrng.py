@@ -6,9 +6,6 @@ device, /dev/zero (1:5), which stands for the kernel's hwrng.
 
 import errno
 import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from pathlib import Path
@@ -27,7 +24,7 @@ from hwentropy_sources.hwrng import (
     hwrng_claim,
     hwrng_group,
 )
-from support import needed
+from support.umockdev import run_with_devices
 
 STAND_IN = Path("/dev/zero")
 STAND_IN_NUMBER = "1:5"
@@ -201,11 +198,7 @@ def test_the_real_device_reads() -> None:
 
 def test_it_finds_the_device_of_another_machine(tmp_path: Path) -> None:
     """Under umockdev: found through pyudev, and the TPM's group from that /sys."""
-    runner = shutil.which("umockdev-run")
-    needed.check("" if runner else "umockdev-run is not installed (Debian: umockdev)")
-    assert runner is not None
-    machine = tmp_path / "machine.umockdev"
-    machine.write_text(
+    devices = (
         "P: /devices/virtual/misc/hw_random\nN: hwrng\nE: DEVNAME=/dev/hwrng\n"
         "E: SUBSYSTEM=misc\nA: rng_current=tpm-rng-0\\n\nA: rng_quality=1024\\n\n\n"
     )
@@ -215,15 +208,7 @@ def test_it_finds_the_device_of_another_machine(tmp_path: Path) -> None:
         "source = HardwareRng(number=f'{os.major(at)}:{os.minor(at)}');"
         "source.open(); print(source.describe().group)"
     )
-    out = subprocess.run(
-        [runner, "--device", str(machine), "--", sys.executable, "-c", script],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={"PYTHONPATH": ":".join(sys.path)},
-    )
-    assert out.stdout.strip() == "tpm0"
+    assert run_with_devices(devices, script, tmp_path).strip() == "tpm0"
 
 
 # ---- faults of a read --------------------------------------------------------

@@ -22,10 +22,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from support import raw_client
+from support.started import Started
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ def only(*names: str) -> str:
 ONLY_OS = only("os")
 
 
-class Daemon:
+class Daemon(Started):
     """One hwentropyd; started by `with` or `start`."""
 
     def __init__(
@@ -117,6 +117,12 @@ class Daemon:
             *(sys.executable, "-m", "hwentropyd"),
             *("--config", str(self.config), "--runtime-dir", str(self.directory)),
         ]
+
+    def enter(self) -> None:
+        """`start`, and `wait_until_settled` as a rule."""
+        self.start()
+        if self._wait:
+            self.wait_until_settled()
 
     def start(self) -> None:
         """Start it; returns at once."""
@@ -277,21 +283,3 @@ class Daemon:
                 process.kill()
                 process.wait(PATIENCE)
         shutil.rmtree(self.directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-            if self._wait:
-                self.wait_until_settled()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

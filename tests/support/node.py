@@ -9,8 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
@@ -25,6 +24,7 @@ from hwentropy_core.wire import (
 )
 from support.fake_server import Handler, Hangup, Peer, honest
 from support.needed import needs
+from support.started import Started
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "client" / "node"
@@ -74,7 +74,7 @@ class NodeError(Exception):
         self.ours: bool = error["ours"]
 
 
-class Node:
+class Node(Started):
     """A Node process with the package loaded as `h`; `with` configures and ends it."""
 
     def __init__(self, path: Path) -> None:
@@ -139,21 +139,9 @@ class Node:
         self.process.kill()
         self.process.communicate()
 
-    def __enter__(self) -> Self:
-        try:
-            self.configure()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def enter(self) -> None:
+        """`configure`; it runs already."""
+        self.configure()
 
 
 class Leasing:

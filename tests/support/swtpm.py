@@ -18,8 +18,8 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from support.started import Started
 
 #: Seconds for swtpm to come up or go away; it takes 0.02 s on an idle machine.
 PATIENCE = 10.0
@@ -32,7 +32,7 @@ def missing_swtpm() -> str:
     return ""
 
 
-class SoftwareTpm:
+class SoftwareTpm(Started):
     """One swtpm; started by `with` or `start`."""
 
     def __init__(self, directory: Path) -> None:
@@ -111,21 +111,9 @@ class SoftwareTpm:
         self.kill()
         shutil.rmtree(self._sockets, ignore_errors=True)
 
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def enter(self) -> None:
+        """`start`."""
+        self.start()
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:

@@ -57,11 +57,12 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 def test_it_is_not_ready_before_its_seed(manager: Manager) -> None:
     """Units that are ordered after it wait; the watchdog is fed all the same."""
     config = ONLY_OS + "[sources.os]\ncredit = false\n[pool]\npoll_seconds = 0.1\n"
+    config += "[server]\nworkers = 1\n"
     with Daemon(config, environment=manager.environment, wait=False) as daemon:
         daemon.wait_until_reachable()
         daemon.wait_for_source("os", "healthy")
         manager.wait_for("WATCHDOG=1")
-        # Its workers serve, so that the seed alone is what it waits for.
+        # Its worker serves, so that the seed alone is what it waits for.
         assert daemon.read(1, DONT_BLOCK).status == NOT_SEEDED
         assert daemon.status()["state"] == "starting"
         manager.listen()
