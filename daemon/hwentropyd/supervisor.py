@@ -1,8 +1,9 @@
-"""The supervisor: one event loop that ties sources, pool, root and workers together.
+"""The supervisor: puts sources, seeder, root and workers together, starts and stops them.
 
-Every connection is accepted here and handed on, so that load is balanced and limits
-have one home; the supervisor never reads from a data connection and never blocks: sources
-run in their samplers' threads and come in through `call_soon_threadsafe`.
+One event loop.  What happens becomes an event of the seeder, and what the seeder decides
+is done here.  Every connection is accepted here and handed on, so that load is balanced
+and limits have one home; the supervisor never reads from a data connection and never
+blocks: sources run in their samplers' threads and come in through `call_soon_threadsafe`.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Final
 
@@ -25,10 +26,10 @@ from .config.schema import Config
 from .operating.notify import Notifier
 from .role import Role
 from .sampling.sampler import Sampler, TestResult
-from .seeding.availability import Availability, AvailabilityPolicy
-from .seeding.fresh_requests import FreshRequests
-from .seeding.pool import Contribution, Pool
+from .seeding import seeder
+from .seeding.pool import Contribution, Seed
 from .seeding.root import Root
+from .seeding.seeder import Seeder
 from .serving.acceptor import Acceptor
 from .serving.listeners import Listeners
 from .serving.workers import PING_SECONDS, WorkerHandle, WorkerPool
@@ -52,37 +53,36 @@ class Supervisor:
     """The daemon.  `run` returns when it was told to stop."""
 
     def __init__(self, config: Config, listeners: Listeners, notifier: Notifier) -> None:
-        self.config = config
-        self.listeners = listeners
+        self._config = config
+        self._listeners = listeners
         self.root = Root()
-        self.availability = Availability(_availability_policy(config))
-        self.seeded_at: float | None = None
-        """When the last seed went in, seconds since the epoch."""
         self._notifier = notifier
-        self._pool = Pool(config.pool.policy())
-        self._fresh_requests = FreshRequests()
-        self._answers: dict[tuple[int, int], asyncio.Task[None]] = {}
-        """Who answers a wish for fresh entropy, by worker and connection."""
+        self._seeded_at: float | None = None
+        """When the last seed went in, seconds since the epoch."""
+        self._waiting: dict[Hashable, Callable[[seeder.Answer], None]] = {}
+        """Whom to tell of a fresh request's answer."""
+        self._woken_at: float | None = None
+        self._waker: asyncio.TimerHandle | None = None
         self._started = time.monotonic()
         self._next_ping = 0.0
-        self._last_status = ""
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._failed: asyncio.Future[None] = self._loop.create_future()
         self._settled = asyncio.Event()
         self._seeded = asyncio.Event()
-        self.workers = WorkerPool(
+        self._workers = WorkerPool(
             self.root,
             config.server,
-            drawn=self._drawn,
+            drawn=lambda count: self._handle(seeder.Drawn(count)),
             want_fresh=self._want_fresh,
             ended=self._connection_ended,
         )
         self._acceptors = [
-            Acceptor(listener, self.workers)
+            Acceptor(listener, self._workers)
             for listener in listeners.sockets
             if listener.role is not Role.CONTROL
         ]
-        self.samplers = [
+        self._samplers = [
             Sampler(
                 setup.name,
                 registry.make_source(setup.kind, setup.config),
@@ -94,25 +94,29 @@ class Supervisor:
             )
             for setup in config.sources
         ]
+        self._seeder = Seeder(config.seeder_policy(), self._samplers)
 
     async def run(self, on_settled: Callable[[ServiceStatus], None]) -> None:
         """Serve until SIGTERM or SIGINT; `on_settled` is called once the sources are known."""
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
-        for sampler in self.samplers:
+        for sampler in self._samplers:
             sampler.start()
         for acceptor in self._acceptors:
             acceptor.start()
-        self.workers.start()
+        self._workers.start()
         stopping = self._loop.create_task(self._stop.wait())
         ticking = self._loop.create_task(self._tick_for_ever())
         announcing = self._loop.create_task(self._announce_ready())
         greeting = self._loop.create_task(self._greet(on_settled))
         try:
-            await asyncio.wait((stopping, ticking), return_when=asyncio.FIRST_COMPLETED)
-            if ticking.done():
-                # It only ends by a bug; without it no deadline and no limit holds.
-                ticking.result()
+            await asyncio.wait(
+                (stopping, ticking, self._failed), return_when=asyncio.FIRST_COMPLETED
+            )
+            # These two only end by a bug, and without them no deadline and no limit holds.
+            for vital in (ticking, self._failed):
+                if vital.done():
+                    vital.result()
         finally:
             self._notifier.send(STOPPING="1")
             for task in (stopping, ticking, announcing, greeting):
@@ -128,23 +132,25 @@ class Supervisor:
 
         Raises NotEnoughEntropyError after `prediction_resistance_seconds`.
         """
-        wish = self._fresh_requests.add(time.monotonic(), self._loop.create_future())
-        self._demand()
+        answered: asyncio.Future[tuple[seeder.Answer, int]] = self._loop.create_future()
+
+        def answer_now(answer: seeder.Answer) -> None:
+            if not answered.done():  # else its caller has just gone
+                answered.set_result((answer, self.root.generation))
+
+        self._waiting[answered] = answer_now
+        self._handle(seeder.FreshWanted(answered))
         try:
-            async with asyncio.timeout(self.config.server.prediction_resistance_seconds):
-                return await wish.future
-        except TimeoutError:
-            why = self.availability.shortage(self._healthy_groups())
-            raise NotEnoughEntropyError(
-                f"{why or 'the healthy sources did not give a fresh seed in time'}; "
-                "see `hwentropy sources`"
-            ) from None
+            answer, generation = await answered
         finally:
-            self._fresh_requests.forget(wish)
+            self._forget(answered)
+        if not answer.met:
+            raise NotEnoughEntropyError(f"{answer.reason}; see `hwentropy sources`")
+        return generation
 
     async def test_source(self, name: str) -> TestResult:
         """Run a source's on-demand health test; raises UnknownSourceError."""
-        sampler = next((sampler for sampler in self.samplers if sampler.name == name), None)
+        sampler = next((sampler for sampler in self._samplers if sampler.name == name), None)
         if sampler is None:
             raise UnknownSourceError(f"no source {name!r} is configured")
         future: asyncio.Future[TestResult] = self._loop.create_future()
@@ -157,136 +163,109 @@ class Supervisor:
 
     def sources(self) -> list[SourceStatus]:
         """What feeds the service."""
-        return [sampler.status() for sampler in self.samplers]
+        return [sampler.status() for sampler in self._samplers]
 
     async def counted_status(self) -> ServiceStatus:
         """`status` once the workers have said what they served."""
-        await self.workers.count()
+        await self._workers.count()
         return self.status()
 
     def status(self) -> ServiceStatus:
         """How the service is, the workers' counts as of their last answer."""
+        pool = self._config.pool
         return ServiceStatus(
-            state=self.availability.state.label,
-            reason=self.availability.reason,
+            state=self._seeder.state.label,
+            reason=self._seeder.reason,
             generation=self.root.generation,
-            seeded_at=None if self.seeded_at is None else iso_time(self.seeded_at),
+            seeded_at=None if self._seeded_at is None else iso_time(self._seeded_at),
             reseeds=self.root.reseeds,
             version=VERSION,
             pid=os.getpid(),
             uptime_seconds=round(time.monotonic() - self._started, 3),
-            workers=[worker.status() for worker in self.workers.workers],
+            workers=[worker.status() for worker in self._workers.workers],
             sources=self.sources(),
-            policy=PolicyStatus(
-                min_bits=self.config.pool.min_bits, min_groups=self.config.pool.min_groups
-            ),
-            sockets=[str(listener.path) for listener in self.listeners.sockets],
+            policy=PolicyStatus(min_bits=pool.min_bits, min_groups=pool.min_groups),
+            sockets=[str(listener.path) for listener in self._listeners.sockets],
         )
 
     def _deliver(self, contribution: Contribution) -> None:
-        self._call(lambda: self._take(contribution))
+        self._call(lambda: self._handle(seeder.Delivered(contribution)))
 
     def _sampler_changed(self, name: str, usable: bool) -> None:  # noqa: FBT001 (a callback)
-        self._call(lambda: self._note_change(name, usable=usable))
+        self._call(lambda: self._handle(seeder.SourceChanged(name, usable)))
 
     def _call(self, call: Callable[[], object]) -> None:
         # A sampler may speak up while the loop is already closed.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(call)
 
-    def _take(self, contribution: Contribution) -> None:
-        self._pool.add(contribution)
-        self._evaluate()
-
-    def _note_change(self, name: str, *, usable: bool) -> None:
-        """In its turn: after what the source gave before, and before what it gives now."""
-        if not usable:
-            self._pool.discredit(name)
-        self._evaluate()
-
-    def _evaluate(self) -> None:
-        """Reseed if it is due or wished for and the pool suffices; then judge the state."""
-        now = time.monotonic()
-        healthy = self._healthy_groups()
-        for sampler in self.samplers:
-            if not sampler.usable:  # now already, before its change has come to its turn
-                self._pool.discredit(sampler.name)
-        met = self._fresh_requests.met(self._pool.sufficient)
-        due = self.availability.reseed_due(now, healthy & self._pool.group_credits().keys())
-        # With min_bits alone met, the service would say `ok` and `degraded` in turn.
-        enough = len(healthy) >= self.config.pool.min_groups
-        if enough and (met or (due and self._pool.sufficient())):
-            self._reseed(now, met)
-        if self.availability.observe(now, healthy):
-            self._publish_state()
-            log.warning("%s: %s", self.availability.state.label, self.availability.reason)
-        if not self._settled.is_set() and all(sampler.settled for sampler in self.samplers):
-            self._settled.set()
-
-    def _drawn(self, count: int) -> None:
-        self.availability.drawn(count)
-        if self.availability.reseed_due(time.monotonic(), frozenset()):
-            self._demand()
-        self._evaluate()
-
-    def _healthy_groups(self) -> frozenset[str]:
-        return frozenset(
-            sampler.group for sampler in self.samplers if sampler.usable and sampler.credited
-        )
-
-    def _reseed(self, now: float, met: int) -> None:
-        first = not self.root.seeded
-        seed = self._pool.take()
-        for sampler in self.samplers:
-            sampler.credited_bits += seed.credited.get(sampler.name, 0.0)
-        generation = self.root.reseed(seed, self.workers.send_seeds)
-        self.seeded_at = time.time()
-        before = self.availability.state
-        self.availability.reseeded(now, seed.groups)
-        if before is not self.availability.state:
-            self._publish_state()
-            log.info("%s (generation %d)", self.availability.state.label, generation)
-        if first:
-            self._seeded.set()
-        self._fresh_requests.grant(met, generation)
-        if self._fresh_requests:
-            self._demand()
-
-    def _publish_state(self) -> None:
-        self.root.page.state = self.availability.state
-        self.workers.wake()
-
-    def _demand(self) -> None:
-        for sampler in self.samplers:
-            sampler.demand()
-
     def _want_fresh(self, worker: WorkerHandle, number: int) -> None:
-        if self._stop.is_set():
-            return  # the sources have been told to stop
-
-        async def answer() -> None:
-            try:
-                await self.reseed()
-            except NotEnoughEntropyError:
-                met = False
-            else:
-                met = True
-            worker.send(Fresh(number, met))
-
-        key = (worker.number, number)
-        task = self._answers[key] = self._loop.create_task(answer())
-
-        def answered(_: asyncio.Task[None]) -> None:
-            if self._answers.get(key) is task:
-                del self._answers[key]
-
-        task.add_done_callback(answered)
+        who = (worker.number, number)
+        self._waiting[who] = lambda answer: worker.send(Fresh(number, answer.met))
+        self._handle(seeder.FreshWanted(who))
 
     def _connection_ended(self, worker: WorkerHandle, number: int) -> None:
-        """Nobody waits for its answer any more: wishes are bounded by connections."""
-        task = self._answers.get((worker.number, number))
-        if task is not None:
-            task.cancel()
+        """Nobody waits for its answer any more: requests are bounded by connections."""
+        self._forget((worker.number, number))
+
+    def _forget(self, who: Hashable) -> None:
+        if self._waiting.pop(who, None) is not None:
+            self._handle(seeder.FreshCancelled(who))
+
+    def _handle(self, event: seeder.Event) -> None:
+        if self._stop.is_set():
+            return  # the sources have been told to stop
+        try:
+            for action in self._seeder.handle(event, time.monotonic()):
+                self._carry_out(action)
+        except Exception as error:  # noqa: BLE001  (`run` raises it)
+            # What was decided is not what was done: nothing that follows can be trusted.
+            if not self._failed.done():
+                self._failed.set_exception(error)
+            return
+        self._wake_in_time()
+        if not self._settled.is_set() and all(one.settled for one in self._samplers):
+            self._settled.set()
+
+    def _carry_out(self, action: seeder.Action) -> None:
+        match action:
+            case seeder.Demand():
+                for sampler in self._samplers:
+                    sampler.demand()
+            case seeder.Reseed(seed):
+                self._reseed(seed)
+            case seeder.Publish(state, reason):
+                self.root.page.state = state
+                self._workers.wake()
+                if reason:
+                    log.warning("%s: %s", state.label, reason)
+                else:
+                    log.info("%s (generation %d)", state.label, self.root.generation)
+            case seeder.Answer(who):
+                if (tell := self._waiting.pop(who, None)) is not None:
+                    tell(action)
+
+    def _reseed(self, seed: Seed) -> None:
+        for sampler in self._samplers:
+            sampler.credited_bits += seed.credited.get(sampler.name, 0.0)
+        self.root.reseed(seed, self._workers.send_seeds)
+        self._seeded_at = time.time()
+        self._seeded.set()
+
+    def _wake_in_time(self) -> None:
+        """Have a tick come when the seeder wants one."""
+        at = self._seeder.wake_at
+        if at == self._woken_at:
+            return
+        self._woken_at = at
+        if self._waker is not None:
+            self._waker.cancel()
+        if at is not None:
+            self._waker = self._loop.call_later(at - time.monotonic(), self._wake)
+
+    def _wake(self) -> None:
+        self._woken_at = None
+        self._handle(seeder.Tick())
 
     async def _tick_for_ever(self) -> None:
         while True:
@@ -294,28 +273,20 @@ class Supervisor:
             await asyncio.sleep(TICK_SECONDS)
 
     def _tick(self, now: float) -> None:
-        for sampler in self.samplers:
+        for sampler in self._samplers:
             sampler.tick()
-        self._evaluate()
-        if self.availability.reseed_due(now, frozenset()):
-            self._demand()
+        self._handle(seeder.Tick())
         if now >= self._next_ping:
             self._next_ping = now + PING_SECONDS
-            self.workers.tick(now)
-            self.listeners.look()
-        self._notify(now)
-
-    def _notify(self, now: float) -> None:
-        status = f"{self.availability.state.label}, generation {self.root.generation}"
-        if self.availability.reason:
-            status += f": {self.availability.reason}"
-        if status != self._last_status:
-            self._last_status = status
-            self._notifier.send(STATUS=status)
+            self._workers.tick(now)
+            self._listeners.look()
+        shown = f"{self._seeder.state.label}, generation {self.root.generation}"
+        reason = self._seeder.reason
+        self._notifier.show(f"{shown}: {reason}" if reason else shown)
         self._notifier.keep_alive(now, TICK_SECONDS)
 
     async def _announce_ready(self) -> None:
-        await self.workers.ready()
+        await self._workers.ready()
         await self._seeded.wait()
         self._notifier.send(READY="1")
 
@@ -324,10 +295,10 @@ class Supervisor:
 
         Without a seed too: that is when it matters most what the sources say.
         """
-        longest = max((sampler.config.deadline for sampler in self.samplers), default=0.0)
+        longest = max((sampler.config.deadline for sampler in self._samplers), default=0.0)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(longest + TICK_SECONDS):
-                await self.workers.ready()
+                await self._workers.ready()
                 await self._seeded.wait()
                 await self._settled.wait()
         on_settled(self.status())
@@ -335,20 +306,7 @@ class Supervisor:
     async def _end(self) -> None:
         for acceptor in self._acceptors:
             acceptor.stop()
-        for sampler in self.samplers:
+        for sampler in self._samplers:
             sampler.stop()
-        for task in self._answers.values():
-            task.cancel()
-        await self.workers.stop()
+        await self._workers.stop()
         self.root.erase()
-
-
-def _availability_policy(config: Config) -> AvailabilityPolicy:
-    pool = config.pool
-    return AvailabilityPolicy(
-        min_groups=pool.min_groups,
-        reseed_seconds=pool.reseed_seconds,
-        reseed_bytes=pool.reseed_bytes,
-        degraded_seconds=pool.degraded_seconds,
-        degraded_bytes=pool.degraded_bytes,
-    )

@@ -1,19 +1,17 @@
-"""What the supervisor remembers of those who wait, without processes or devices."""
-
-# What it remembers is looked at from within:
-# pyright: reportPrivateUsage=false
+"""The supervisor without processes or devices: whom it tells what the seeder decided."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_mock import MockerFixture
 
+from hwentropyd.channel import Fresh
 from hwentropyd.config.load import load
 from hwentropyd.operating.notify import Notifier
-from hwentropyd.seeding.pool import Contribution
+from hwentropyd.seeding.seeder import Seeder
 from hwentropyd.serving.listeners import Listeners
 from hwentropyd.serving.workers import WorkerHandle
 from hwentropyd.supervisor import NotEnoughEntropyError, Supervisor
@@ -40,82 +38,54 @@ def run(tmp_path: Path) -> Callable[[Scenario], None]:
     return ran
 
 
-async def turn() -> None:
-    """Let the tasks that are ready go on, and their callbacks."""
-    for _ in range(5):
-        await asyncio.sleep(0)
-
-
-def a_worker(mocker: MockerFixture, number: int) -> WorkerHandle:
+def a_worker(mocker: MockerFixture, number: int) -> Any:
     """A worker that takes messages."""
-    worker: WorkerHandle = mocker.create_autospec(WorkerHandle, instance=True)
+    worker = mocker.create_autospec(WorkerHandle, instance=True)
     worker.number = number
     return worker
 
 
-def test_wishes_of_connections_that_ended_are_forgotten(
-    run: Callable[[Scenario], None], mocker: MockerFixture
-) -> None:
-    """Who asks for fresh entropy and goes away, again and again, takes no memory."""
-    one, two = a_worker(mocker, 1), a_worker(mocker, 2)
-
-    async def scenario(supervisor: Supervisor) -> None:
-        waiting = [(worker, number) for worker in (one, two) for number in range(50)]
-        for worker, number in waiting:
-            supervisor._want_fresh(worker, number)
-        await turn()
-        assert len(supervisor._fresh_requests) == len(supervisor._answers) == 100
-        random.Random(1).shuffle(waiting)
-        for worker, number in waiting[1:]:
-            supervisor._connection_ended(worker, number)
-        await turn()
-        last = waiting[0]
-        assert len(supervisor._fresh_requests) == 1
-        assert list(supervisor._answers) == [(last[0].number, last[1])]
-        supervisor._connection_ended(*last)
-        await turn()
-        assert (len(supervisor._fresh_requests), supervisor._answers) == (0, {})
-
-    run(scenario)
-    assert not one.send.called  # type: ignore[attr-defined]
-    assert not two.send.called  # type: ignore[attr-defined]
-
-
-def test_a_wish_that_is_not_met_in_time_is_forgotten(
-    run: Callable[[Scenario], None], mocker: MockerFixture
-) -> None:
-    """After `prediction_resistance_seconds` there is an error, with what is known of why."""
+def test_a_reseed_that_is_not_possible_says_why(run: Callable[[Scenario], None]) -> None:
+    """After `prediction_resistance_seconds`, with what is known of it."""
 
     async def scenario(supervisor: Supervisor) -> None:
         with pytest.raises(NotEnoughEntropyError, match=r"^0 healthy credited groups"):
             await supervisor.reseed()
-        assert not supervisor._fresh_requests
-        mocker.patch.object(supervisor, "_healthy_groups", return_value={"somebody"})
-        with pytest.raises(NotEnoughEntropyError, match="did not give a fresh seed in time"):
-            await supervisor.reseed()
 
     run(scenario)
 
 
-def test_an_alarm_counts_even_when_it_was_over_before_it_was_heard(
+def test_connections_that_wait_are_answered_and_others_are_not(
     run: Callable[[Scenario], None], mocker: MockerFixture
 ) -> None:
-    """What a source gave before it counts nothing, what it gave after its recovery does."""
+    """Each by its worker and number; who has gone meanwhile is not sent for."""
+    pool = mocker.patch("hwentropyd.supervisor.WorkerPool")
+    one, two = a_worker(mocker, 1), a_worker(mocker, 2)
 
     async def scenario(supervisor: Supervisor) -> None:
-        sampler = supervisor.samplers[0]
-        mocker.patch.object(type(sampler), "usable", new=True)
-        mocker.patch.object(Supervisor, "_evaluate")  # which would take the pool for a seed
+        told = pool.call_args.kwargs
+        for worker in (one, two):
+            for number in (7, 8):
+                told["want_fresh"](worker, number)
+        told["ended"](one, 8)
+        told["ended"](two, 7)
+        with pytest.raises(NotEnoughEntropyError):
+            await supervisor.reseed()  # which was asked for last, so refused last
 
-        def give(bits: float) -> None:
-            supervisor._deliver(Contribution(sampler.name, "group", bytearray(40), bits, 1.0))
+    run(scenario)
+    assert [call.args for call in one.send.call_args_list] == [(Fresh(7, met=False),)]
+    assert [call.args for call in two.send.call_args_list] == [(Fresh(8, met=False),)]
 
-        # All of it from the sampler's thread, while the loop was busy with something else.
-        give(320.0)
-        sampler._changed(False)
-        sampler._changed(True)
-        give(8.0)
-        await turn()
-        assert supervisor._pool.group_credits() == {"group": 8.0}
+
+def test_a_decision_that_cannot_be_carried_out_ends_the_daemon(
+    run: Callable[[Scenario], None], mocker: MockerFixture
+) -> None:
+    """What was decided and what was done must not part: no serving on after that."""
+    mocker.patch("hwentropyd.supervisor.WorkerPool", autospec=True)
+    mocker.patch.object(Seeder, "handle", side_effect=MemoryError)
+
+    async def scenario(supervisor: Supervisor) -> None:
+        with pytest.raises(MemoryError):
+            await supervisor.run(lambda _: None)
 
     run(scenario)

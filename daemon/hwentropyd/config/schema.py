@@ -12,7 +12,9 @@ from msgspec import Meta
 
 from hwentropy_sources import registry
 from hwentropy_sources.contract import SourceConfig
+from hwentropyd.seeding.availability import AvailabilityPolicy
 from hwentropyd.seeding.pool import SeedPolicy
+from hwentropyd.seeding.seeder import SeederPolicy
 
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -26,10 +28,6 @@ class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     poll_seconds: Annotated[float, Meta(ge=0.1, le=3600)] = 5.0
     degraded_seconds: Annotated[float, Meta(ge=0, le=604800)] = 3600.0
     degraded_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 1 << 30
-
-    def policy(self) -> SeedPolicy:
-        """The part that the pool needs."""
-        return SeedPolicy(self.min_bits, self.min_groups)
 
 
 class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +56,21 @@ class Config(msgspec.Struct, frozen=True):
     sources: tuple[SourceSetup, ...]
     """The enabled ones, built-in defaults first."""
     files: tuple[Path, ...] = ()
+
+    def seeder_policy(self) -> SeederPolicy:
+        """What the seeder needs of it."""
+        pool = self.pool
+        return SeederPolicy(
+            SeedPolicy(pool.min_bits, pool.min_groups),
+            AvailabilityPolicy(
+                min_groups=pool.min_groups,
+                reseed_seconds=pool.reseed_seconds,
+                reseed_bytes=pool.reseed_bytes,
+                degraded_seconds=pool.degraded_seconds,
+                degraded_bytes=pool.degraded_bytes,
+            ),
+            self.server.prediction_resistance_seconds,
+        )
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -28,6 +28,13 @@ class Notifier:
         )
         """The watchdog's limit, or None when there is no watchdog."""
         self._next_alive = 0.0
+        self._shown = ""
+
+    def show(self, status: str) -> None:
+        """Say in one line how we are, where it is not what was said last."""
+        if status != self._shown:
+            self._shown = status
+            self.send(STATUS=status)
 
     def keep_alive(self, now: float, interval: float) -> None:
         """Feed the watchdog where it is time; to be called every `interval` seconds.

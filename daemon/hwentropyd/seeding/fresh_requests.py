@@ -1,58 +1,55 @@
 """Who waits for a reseed from entropy collected after they asked (prediction resistance).
 
-Pure: the clock comes in with the wish, and what the pool holds with the question.
-FreshRequests stand in order of time, so that a thousand of them are looked through, and
-one of a client that went away is found, in some ten steps.
+Pure: the clock comes in with the request, and what the pool holds with the question.
+Requests stand in order of time, so that of a thousand some ten are looked at.
 """
 
-import asyncio
 import bisect
-from collections.abc import Callable
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FreshRequest:
-    """One of them; `since` in monotonic seconds, the future takes the new generation."""
-
-    since: float
-    future: asyncio.Future[int]
+from collections.abc import Callable, Hashable
+from itertools import islice
 
 
 class FreshRequests:
-    """All that wait."""
+    """All that wait, by who asked."""
 
     def __init__(self) -> None:
-        self._waiting: list[FreshRequest] = []
+        self._since: dict[Hashable, float] = {}
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._since)
 
-    def add(self, since: float, future: asyncio.Future[int]) -> FreshRequest:
-        """Take one in; `since` is not before that of any other."""
-        wish = FreshRequest(since, future)
-        self._waiting.append(wish)
-        return wish
+    @property
+    def oldest(self) -> float | None:
+        """When the first one that waits was made, if one does."""
+        return next(iter(self._since.values()), None)
 
-    def forget(self, wish: FreshRequest) -> None:
+    def add(self, who: Hashable, now: float) -> None:
+        """Take one in; `now` is not before that of any other.
+
+        Who waits already goes on waiting as before.
+        """
+        self._since.setdefault(who, now)
+
+    def forget(self, who: Hashable) -> None:
         """Take it out, if it is still there."""
-        at = bisect.bisect_left(self._waiting, wish.since, key=lambda one: one.since)
-        while at < len(self._waiting) and self._waiting[at].since == wish.since:
-            if self._waiting[at] is wish:
-                del self._waiting[at]
-                return
-            at += 1
+        self._since.pop(who, None)
 
     def met(self, sufficient: Callable[[float], bool]) -> int:
         """How many a reseed would meet; `sufficient` is asked for moments.
 
-        The later a wish the less was collected after it, so they are the first ones.
+        The later a request the less was collected after it, so they are the first ones.
         """
-        return bisect.bisect_left(self._waiting, 1, key=lambda wish: not sufficient(wish.since))
+        return bisect.bisect_left(
+            list(self._since.values()), 1, key=lambda since: not sufficient(since)
+        )
 
-    def grant(self, count: int, generation: int) -> None:
-        """Tell the first so many of the generation that met them."""
-        granted, self._waiting = self._waiting[:count], self._waiting[count:]
-        for wish in granted:
-            if not wish.future.done():
-                wish.future.set_result(generation)
+    def take(self, count: int) -> list[Hashable]:
+        """Take the first so many out."""
+        taken = list(islice(self._since, count))
+        for who in taken:
+            del self._since[who]
+        return taken
+
+    def take_until(self, moment: float) -> list[Hashable]:
+        """Take those out that were made at `moment` or before."""
+        return self.take(bisect.bisect_right(list(self._since.values()), moment))

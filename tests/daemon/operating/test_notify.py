@@ -137,6 +137,17 @@ def test_without_a_watchdog_nobody_is_fed(manager: socket.socket) -> None:
         manager.recv(100)
 
 
+def test_a_status_is_said_once(manager: socket.socket) -> None:
+    """Again only when it is another."""
+    notifier = Notifier({"NOTIFY_SOCKET": manager.getsockname()})
+    for status in ("starting", "starting", "ok", "ok", "starting"):
+        notifier.show(status)
+    said = [manager.recv(100) for _ in range(3)]
+    assert said == [b"STATUS=starting", b"STATUS=ok", b"STATUS=starting"]
+    with pytest.raises(BlockingIOError):
+        manager.recv(100)
+
+
 @pytest.mark.parametrize(
     "environ",
     [

@@ -116,7 +116,7 @@ def test_nothing_leaves_before_the_first_seed(tmp_path: Path, uncredited: str) -
 
 @with_tpm
 def test_who_waits_is_served_once_there_is_a_seed(tpm: SoftwareTpm) -> None:
-    """The credited source comes up late: waiting READs, wishes and streams go on."""
+    """The credited source comes up late: waiting READs, fresh requests and streams go on."""
     with Daemon(tpm_config(tpm), wait=False) as daemon:
         daemon.wait_until_reachable()
         daemon.wait_for_source("tpm2", "absent")
@@ -169,7 +169,7 @@ def test_it_reseeds_by_bytes() -> None:
 def test_it_reseeds_on_demand() -> None:
     """Reseed returns the new generation, which INFO then shows, from a full-strength seed."""
     with Daemon() as daemon:
-        for _ in range(20):
+        for _ in range(5):
             before = daemon.status()
             generation = daemon.call("Reseed")["generation"]
             after = daemon.status()
@@ -184,7 +184,7 @@ def test_it_reseeds_on_demand() -> None:
 def test_prediction_resistance_moves_the_generation_before_its_bytes() -> None:
     """Each such request comes after a reseed of its own; an ordinary one needs none."""
     with Daemon() as daemon, daemon.connect() as sock:
-        for _ in range(50):
+        for _ in range(8):
             before = info(sock)["generation"]
             assert ask(sock, 32).status == OK
             assert info(sock)["generation"] == before
@@ -195,7 +195,7 @@ def test_prediction_resistance_moves_the_generation_before_its_bytes() -> None:
 
 
 @with_tpm
-def test_without_its_last_counted_source_it_degrades_fails_closed_and_recovers(
+def test_without_its_last_credited_source_it_degrades_fails_closed_and_recovers(
     tpm: SoftwareTpm,
 ) -> None:
     """The flag in replies, then FAILED_CLOSED and closed streams, then all is well again."""

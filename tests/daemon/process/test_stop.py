@@ -126,11 +126,11 @@ def test_control_clients_do_not_hold_a_stop_up(daemon: Daemon) -> None:
         assert daemon.stop() < QUICK_SECONDS
 
 
-def test_a_flood_of_wishes_does_not_hold_a_stop_up(daemon: Daemon) -> None:
+def test_a_flood_of_fresh_requests_does_not_hold_a_stop_up(daemon: Daemon) -> None:
     """Clients that wait for fresh entropy all the time: stopped within a second."""
     begun = threading.Barrier(5)
 
-    def wish() -> None:
+    def ask_on() -> None:
         with daemon.connect() as sock:
             assert ask(sock, 16, PREDICTION_RESISTANCE).status == OK
             begun.wait()
@@ -141,10 +141,10 @@ def test_a_flood_of_wishes_does_not_hold_a_stop_up(daemon: Daemon) -> None:
                 return
 
     with ThreadPoolExecutor(4) as pool:
-        wishing = [pool.submit(wish) for _ in range(4)]
+        asking = [pool.submit(ask_on) for _ in range(4)]
         begun.wait()
         assert daemon.stop() < STOP_SECONDS
-        for one in wishing:
+        for one in asking:
             one.result()
 
 

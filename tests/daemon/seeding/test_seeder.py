@@ -1,0 +1,322 @@
+"""What the seeder decides, event by event, on a clock of the test's own."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pytest
+
+from hwentropy_core.page import ServiceState
+from hwentropyd.seeding.availability import AvailabilityPolicy
+from hwentropyd.seeding.pool import Contribution, SeedPolicy
+from hwentropyd.seeding.seeder import (
+    FRESH_SECONDS,
+    Action,
+    Answer,
+    Delivered,
+    Demand,
+    Drawn,
+    Event,
+    FreshCancelled,
+    FreshWanted,
+    Publish,
+    Reseed,
+    Seeder,
+    SeederPolicy,
+    Serving,
+    SourceChanged,
+    Tick,
+)
+
+#: A seed by the policy below.
+FULL = 320.0
+
+T = TypeVar("T")
+
+
+@dataclass
+class AnySource:
+    """As much of a source as the seeder looks at."""
+
+    name: str
+    group: str
+    credited: bool = True
+    usable: bool = True
+
+
+class Bench:
+    """A seeder whose events come from the test."""
+
+    def __init__(self, *sources: AnySource, min_groups: int = 1) -> None:
+        self.sources = sources or (AnySource("a", "group-a"),)
+        self.seeder = Seeder(
+            SeederPolicy(
+                SeedPolicy(320, min_groups),
+                AvailabilityPolicy(min_groups, 60.0, 1000, 600.0, 5000),
+                fresh_seconds=10.0,
+            ),
+            self.sources,
+        )
+
+    def at(self, now: float, event: Event) -> list[Action]:
+        """What is to be done for an event at this moment."""
+        return self.seeder.handle(event, now)
+
+    def give(
+        self, now: float, bits: float = FULL, source: int = 0, started: float | None = None
+    ) -> list[Action]:
+        """Samples of a source, asked for at `started` or just now."""
+        one = self.sources[source]
+        since = now if started is None else started
+        data = bytearray(range(40))
+        return self.at(now, Delivered(Contribution(one.name, one.group, data, bits, since)))
+
+    def seeded(self) -> "Bench":
+        """Seeded at 0, by every source that is credited."""
+        for number, source in enumerate(self.sources):
+            if source.credited:
+                self.give(0.0, source=number)
+        assert self.seeder.state is ServiceState.OK
+        return self
+
+
+def only(kind: type[T], actions: Iterable[Action]) -> list[T]:
+    """The actions of one kind."""
+    return [action for action in actions if isinstance(action, kind)]
+
+
+def test_the_first_seed_is_mixed_in_before_it_is_said() -> None:
+    """Reseed comes before the state that lets bytes out; then there is nothing to say."""
+    bench = Bench()
+    assert bench.give(1.0, FULL - 1) == []
+    assert bench.seeder.reason == "collecting the first seed"
+    reseed, publish = bench.give(2.0, 1)
+    assert isinstance(reseed, Reseed)
+    assert reseed.seed.credited == {"a": FULL}
+    assert publish == Publish(ServiceState.OK, "")
+    assert (bench.seeder.state, bench.seeder.reason) == (ServiceState.OK, "")
+
+
+def test_sources_are_asked_until_there_is_a_seed() -> None:
+    """At every tick, and no more once it is there, until the next one is due."""
+    bench = Bench()
+    assert bench.at(0.5, Tick()) == [Demand()]
+    bench.give(1.0)
+    assert bench.at(1.5, Tick()) == bench.at(60.9, Tick()) == []
+    assert bench.at(61.0, Tick()) == [Demand()]
+
+
+def test_a_delivery_alone_asks_for_no_other() -> None:
+    """Else a source that is asked for would be asked again by what it gives, for ever."""
+    bench = Bench()
+    assert bench.give(1.0, 8) == []
+    bench.at(1.0, FreshWanted("x"))
+    assert bench.give(1.1, 8) == []
+
+
+def test_bytes_make_a_reseed_due() -> None:
+    """From `reseed_bytes` on sources are asked, and what they give is a seed at once."""
+    bench = Bench().seeded()
+    assert bench.at(1.0, Drawn(999)) == []
+    assert bench.at(1.0, Drawn(1)) == [Demand()]
+    assert only(Reseed, bench.give(1.1))
+    assert bench.at(1.2, Drawn(0)) == []
+
+
+def test_a_seed_takes_as_many_healthy_groups_as_are_asked_for() -> None:
+    """With `min_bits` alone met, the service would say `ok` and `degraded` in turn."""
+    bench = Bench(AnySource("a", "x"), AnySource("b", "y", usable=False), min_groups=2)
+    assert bench.give(1.0, 2 * FULL) == bench.give(1.0, 2 * FULL) == []
+    assert "1 healthy credited groups" in bench.seeder.reason
+    bench.sources[1].usable = True
+    assert bench.at(1.5, SourceChanged("b", usable=True)) == []
+    assert only(Reseed, bench.give(2.0, source=1))
+
+
+def test_an_alarm_takes_the_credit_in_its_turn() -> None:
+    """Even where it was over before it was heard: what came after it has its credit."""
+    bench = Bench(AnySource("a", "x"), AnySource("b", "y"), min_groups=2)
+    bench.give(1.0)
+    bench.at(1.1, SourceChanged("a", usable=False))
+    bench.at(1.2, SourceChanged("a", usable=True))
+    bench.give(1.3, 8.0)
+    assert not only(Reseed, bench.give(1.4, source=1))
+    [reseed] = only(Reseed, bench.give(1.5, FULL - 8))
+    assert reseed.seed.credited == {"a": FULL, "b": FULL}
+
+
+def test_an_alarm_takes_the_credit_before_its_turn() -> None:
+    """A source that is not healthy now has none, although nobody has told of it yet."""
+    bench = Bench(AnySource("a", "x"), AnySource("b", "x"))
+    bench.give(1.0, FULL - 8)
+    bench.sources[0].usable = False
+    assert not only(Reseed, bench.give(1.1, 8.0))
+    [reseed] = only(Reseed, bench.give(1.2, source=1))
+    assert reseed.seed.credited == {"a": 0.0, "b": FULL}
+
+
+def test_the_last_credited_source_goes_and_comes_back() -> None:
+    """Said once each: degraded, failed after its limit, and ok with the next seed."""
+    bench = Bench(AnySource("a", "x"), AnySource("b", "y", credited=False)).seeded()
+    bench.sources[0].usable = False
+    [said] = only(Publish, bench.at(1.0, SourceChanged("a", usable=False)))
+    assert said == Publish(
+        ServiceState.DEGRADED,
+        "0 healthy credited groups of sources, min_groups asks for 1",
+    )
+    assert only(Publish, bench.at(600.9, Tick())) == []
+    [said] = only(Publish, bench.at(601.0, Tick()))
+    assert said.state is ServiceState.FAILED
+    assert said.reason.endswith("stopped after 600 s (degraded_seconds)")
+    bench.sources[0].usable = True
+    assert only(Publish, bench.at(602.0, SourceChanged("a", usable=True))) == []
+    assert only(Publish, bench.give(603.0)) == [Publish(ServiceState.OK, "")]
+
+
+# Requests for fresh entropy
+
+
+def test_a_fresh_request_is_met_by_what_is_read_after_it() -> None:
+    """Sources are asked at once; samples that were asked for before it do not meet it."""
+    bench = Bench().seeded()
+    assert bench.at(1.0, FreshWanted("x")) == [Demand()]
+    assert not only(Answer, bench.give(1.1, started=0.9))
+    reseed, answer = bench.give(1.2, started=1.1)
+    assert isinstance(reseed, Reseed)
+    assert answer == Answer("x", met=True)
+    assert bench.seeder.wake_at is None
+
+
+def test_a_fresh_request_takes_a_seed_of_full_strength() -> None:
+    """Less than that meets nobody, however fresh."""
+    bench = Bench().seeded()
+    bench.at(1.0, FreshWanted("x"))
+    assert bench.give(1.1, FULL - 1) == []
+    assert only(Answer, bench.give(1.2, 1.0)) == [Answer("x", met=True)]
+
+
+def test_one_reseed_meets_all_whom_it_can() -> None:
+    """Those who asked before its samples; who asked later waits for later ones."""
+    bench = Bench().seeded()
+    for number in range(100):
+        bench.at(1.0, FreshWanted(number))
+    bench.at(1.2, FreshWanted("late"))
+    actions = bench.give(1.3, started=1.1)
+    assert only(Answer, actions) == [Answer(number, met=True) for number in range(100)]
+    assert len(only(Reseed, actions)) == 1
+    assert bench.seeder.wake_at == pytest.approx(1.3 + FRESH_SECONDS)
+
+
+def test_a_reseed_for_its_own_sake_meets_them_too() -> None:
+    """It is due by time, and its samples are late enough."""
+    bench = Bench().seeded()
+    bench.give(59.9, started=59.9)
+    bench.at(60.0, FreshWanted("x"))
+    bench.give(60.0, started=60.0)
+    assert bench.seeder.wake_at is None
+
+
+def flood(bench: Bench, seconds: float, *, reads: float) -> int:
+    """Reseeds where somebody always asks, and sources give `reads` seconds after a demand."""
+    reseeds, now, due = 0, 100.0, list[float]()
+    end = now + seconds
+    waiting = False
+    while now < end:
+        actions = list[Action]()
+        if not waiting:
+            actions += bench.at(now, FreshWanted("x"))
+            waiting = True
+        if due and now >= due[0] + reads:
+            actions += bench.give(now, started=due.pop(0))
+        wake_at = bench.seeder.wake_at
+        if wake_at is not None and now >= wake_at:
+            actions += bench.at(now, Tick())
+        for action in actions:
+            reseeds += isinstance(action, Reseed)
+            if isinstance(action, Answer):
+                assert action.met
+                waiting = False
+            if isinstance(action, Demand):
+                due.append(now)
+        now += 0.001
+    return reseeds
+
+
+@pytest.mark.parametrize("reads", [0.0, 0.02, 0.1, 0.6])
+def test_fresh_requests_make_a_few_reseeds_a_second(reads: float) -> None:
+    """Who asks again at once gets its answers, but costs the others no more than that."""
+    seconds = 10.0
+    reseeds = flood(Bench().seeded(), seconds, reads=reads)
+    slowest = FRESH_SECONDS + 2 * reads + 0.003
+    assert seconds / slowest - 1 <= reseeds <= seconds / FRESH_SECONDS + 1
+
+
+def test_samples_that_come_anyway_are_kept_for_the_next_turn() -> None:
+    """Where they would meet a request too early they do so as soon as they may."""
+    bench = Bench().seeded()
+    bench.at(10.0, FreshWanted("x"))
+    assert only(Answer, bench.give(10.0))
+    assert bench.at(10.05, FreshWanted("y")) == []
+    assert bench.give(10.1) == []
+    at = bench.seeder.wake_at
+    assert at is not None
+    assert at == pytest.approx(10.0 + FRESH_SECONDS)
+    assert only(Answer, bench.at(at, Tick())) == [Answer("y", met=True)]
+
+
+def test_sources_are_asked_again_while_somebody_waits() -> None:
+    """One may have failed in between and given less than it was asked for."""
+    bench = Bench().seeded()
+    assert bench.at(1.0, FreshWanted("x")) == [Demand()]
+    assert bench.at(1.1, FreshWanted("y")) == []
+    assert bench.at(1.0 + FRESH_SECONDS, Tick()) == [Demand()]
+
+
+@pytest.mark.parametrize(
+    ("usable", "why"),
+    [
+        (True, "the healthy sources did not give a fresh seed in time"),
+        (False, "0 healthy credited groups of sources, min_groups asks for 1"),
+    ],
+)
+def test_a_fresh_request_is_refused_in_time(usable: bool, why: str) -> None:  # noqa: FBT001 (a table)
+    """With the reason; later ones go on waiting until their own time is over."""
+    bench = Bench(AnySource("a", "x", usable=usable))
+    bench.at(1.0, FreshWanted("x"))
+    bench.at(2.0, FreshWanted("y"))
+    assert not only(Answer, bench.at(10.9, Tick()))
+    assert only(Answer, bench.at(11.0, Tick())) == [Answer("x", met=False, reason=why)]
+    assert bench.seeder.wake_at is not None
+    assert only(Answer, bench.at(12.0, Tick())) == [Answer("y", met=False, reason=why)]
+    assert bench.seeder.wake_at is None
+
+
+def test_who_is_gone_is_not_answered() -> None:
+    """Nor asked for: with the last one the sources are left alone."""
+    bench = Bench().seeded()
+    bench.at(1.0, FreshWanted("x"))
+    bench.at(1.0, FreshWanted("y"))
+    assert bench.at(1.0, FreshCancelled("x")) == []
+    assert only(Answer, bench.give(1.1)) == [Answer("y", met=True)]
+    bench.at(2.0, FreshWanted("z"))
+    bench.at(2.0, FreshCancelled("z"))
+    assert bench.seeder.wake_at is None
+    assert bench.at(2.5, Tick()) == bench.give(2.6) == []
+
+
+# Workers
+
+
+@pytest.mark.parametrize(
+    ("workers", "state"), [(1, ServiceState.DEGRADED), (0, ServiceState.FAILED)]
+)
+def test_a_service_without_its_workers_is_not_ok(workers: int, state: ServiceState) -> None:
+    """With the reason, and until they serve; leases go on, so the page says nothing of it."""
+    bench = Bench().seeded()
+    assert bench.at(1.0, Serving(workers, "no worker can be started (Out of memory)")) == []
+    assert (bench.seeder.state, bench.seeder.reason) == (
+        state,
+        "no worker can be started (Out of memory)",
+    )
+    bench.at(2.0, Serving(2, ""))
+    assert (bench.seeder.state, bench.seeder.reason) == (ServiceState.OK, "")
