@@ -1,19 +1,32 @@
-"""`hwentropyd` and `python -m hwentropyd`: the daemon without OpenSSL's TLS.
+"""`hwentropyd` and `python -m hwentropyd`: the daemon's process.
 
-asyncio imports `ssl` where it can and does without where it cannot.  The daemon
-speaks no TLS, and its module and library are 4 MB of memory for nothing; so for
-the time of that one import `ssl` is not to be had.  A plug-in that imports it
-later gets it.
+What has to hold from its first moment comes before the imports that take time: a stop
+signal ends it cleanly, and nothing that it prints makes it wait.
+
+And it does without OpenSSL's TLS.  asyncio imports `ssl` where it can and does without
+where it cannot.  The daemon speaks no TLS, and its module and library are 4 MB of
+memory for nothing; so for the time of that one import `ssl` is not to be had.  A
+plug-in that imports it later gets it.
 """
 
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import cast
+from typing import NoReturn, cast
+
+from .operating import streams
+from .operating.signals import StopSignals
 
 
-def main() -> int:
-    """Run the daemon; returns its exit code, see hwentropyd.command."""
+def main() -> NoReturn:
+    """Run the daemon and end the process with its exit code, see hwentropyd.command."""
+    signals = StopSignals()
+    signals.install()
+    streams.install()
+    streams.run(lambda: _run(signals))
+
+
+def _run(signals: StopSignals) -> int:
     if "asyncio" not in sys.modules and "ssl" not in sys.modules:
         # None forbids the import (the import system's documentation, 5.3.1).
         sys.modules["ssl"] = cast("ModuleType", None)
@@ -21,8 +34,8 @@ def main() -> int:
         del sys.modules["ssl"]
     from .command import main as run  # noqa: PLC0415  (it imports asyncio)
 
-    return run()
+    return run(signals=signals)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -20,10 +20,11 @@ from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir
 from . import confinement
 from .config.load import DEFAULT_FILE, ConfigError, load
 from .config.schema import Config, ServerConfig
-from .operating import logs
+from .operating import logs, streams
 from .operating.control import Control
 from .operating.greeting import greet
 from .operating.notify import Notifier
+from .operating.signals import StopSignals
 from .role import Role
 from .serving.listeners import AlreadyServedError, Listeners, SocketError
 from .supervisor import Supervisor
@@ -43,8 +44,12 @@ SOURCE_DESCRIPTORS: Final = 2
 EXIT_STOPPED, EXIT_FAILED, EXIT_USAGE, EXIT_ALREADY_SERVED = range(4)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon in the foreground; returns its exit code."""
+def main(arguments: Sequence[str] | None = None, signals: StopSignals | None = None) -> int:
+    """Run the daemon in the foreground; returns its exit code.
+
+    `signals` says whether it was told to stop already; without it no signal is heard.
+    """
+    signals = signals or StopSignals()
     options = _parser().parse_args(arguments)
     logs.set_up(options.log_level)
     try:
@@ -68,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _check_descriptors(limit, config.server)
     notifier = Notifier()
     directory = (options.runtime_dir or daemon_runtime_dir()).absolute()
+    if signals.received:
+        return EXIT_STOPPED
     try:
         listeners = Listeners(directory)
     except AlreadyServedError as error:
@@ -75,20 +82,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SocketError as error:
         return _complain(error, EXIT_FAILED)
     try:
-        asyncio.run(_serve(config, listeners, notifier))
+        asyncio.run(_serve(config, listeners, notifier, signals))
     except HwentropyError as error:
         return _complain(error, EXIT_USAGE)
-    sys.stdout.flush()
+    finally:
+        listeners.close()
+    streams.finish(streams.STOP_SECONDS)
     # A sampler's thread may be stuck in a device for ever; nothing is left to do.
     os._exit(EXIT_STOPPED)
 
 
-async def _serve(config: Config, listeners: Listeners, notifier: Notifier) -> None:
-    try:
-        supervisor = Supervisor(config, listeners, notifier)
-    except HwentropyError:
-        listeners.close()
-        raise
+async def _serve(
+    config: Config, listeners: Listeners, notifier: Notifier, signals: StopSignals
+) -> None:
+    supervisor = Supervisor(config, listeners, notifier)
     control = Control(supervisor)
     servers = [
         await control.serve(listener.sock)
@@ -96,11 +103,11 @@ async def _serve(config: Config, listeners: Listeners, notifier: Notifier) -> No
         if listener.role is Role.CONTROL
     ]
     try:
-        await supervisor.run(greet)
+        with signals.calling(supervisor.stop, asyncio.get_running_loop()):
+            await supervisor.run(greet)
     finally:
         for server in servers:
             server.close()
-        listeners.close()
 
 
 def _descriptors_needed(config: Config) -> int:

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable, Hashable
 from functools import partial
@@ -97,9 +96,7 @@ class Supervisor:
         self._seeder = Seeder(config.seeder_policy(), self._samplers)
 
     async def run(self, on_settled: Callable[[ServiceStatus], None]) -> None:
-        """Serve until SIGTERM or SIGINT; `on_settled` is called once the sources are known."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self._loop.add_signal_handler(number, self._stop.set)
+        """Serve until `stop` is called; `on_settled` is called once the sources are known."""
         for sampler in self._samplers:
             sampler.start()
         for acceptor in self._acceptors:

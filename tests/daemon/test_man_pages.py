@@ -24,8 +24,8 @@ from hwentropyd import command
 from hwentropyd.config import words as config_words
 from hwentropyd.config.load import DEFAULT_FILE, load
 from hwentropyd.config.schema import PoolConfig, ServerConfig
+from hwentropyd.operating import signals
 from hwentropyd.serving import listeners
-from hwentropyd.supervisor import Supervisor
 from support.mdoc import ROOT, Page, environment_read_by
 
 DAEMON = Page("hwentropyd.8")
@@ -111,7 +111,7 @@ def test_the_exit_codes_are_those_of_the_daemon() -> None:
 
 def test_the_signals_are_those_that_it_handles() -> None:
     """The supervisor's; its workers follow it."""
-    handled = re.findall(r"signal\.(SIG[A-Z]+)", inspect.getsource(Supervisor.run))
+    handled = [number.name for number in signals.STOP]
     items = DAEMON.section("SIGNALS").items
     assert [item.named("Dv") for item in items] == [handled]
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -58,8 +58,13 @@ class Daemon(Started):
         environment: Mapping[str, str] | None = None,
         user: int | None = None,
         wait: bool = True,
+        stream: int | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
-        """`wait=False`: `with` does not wait for the first seed."""
+        """`wait=False`: `with` does not wait for the first seed.
+
+        `stream` gets what it prints, in the place of the file; `arguments` are more.
+        """
         # Not tmp_path: its name may be too long for a socket's path.
         self.directory = Path(tempfile.mkdtemp(prefix="hwe-", dir="/tmp"))
         self.config = self.directory / "hwentropyd.toml"
@@ -70,6 +75,8 @@ class Daemon(Started):
         self._environment.pop("HWENTROPY_RUNTIME_DIR", None)
         self._user = user
         self._wait = wait
+        self._stream = stream
+        self._arguments = arguments
         self._process: subprocess.Popen[bytes] | None = None
         if user is not None:
             for path in (self.directory, self.config, self.output):
@@ -116,6 +123,7 @@ class Daemon(Started):
         return [
             *(sys.executable, "-m", "hwentropyd"),
             *("--config", str(self.config), "--runtime-dir", str(self.directory)),
+            *self._arguments,
         ]
 
     def enter(self) -> None:
@@ -130,8 +138,8 @@ class Daemon(Started):
             self._process = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=output if self._stream is None else self._stream,
+                stderr=output if self._stream is None else self._stream,
                 cwd=ROOT,
                 env=self._environment,
                 user=self._user,

@@ -6,6 +6,7 @@ device and inode of the journal's stream, which tells whether stderr is that.
 
 A peer can bring about some of the lines, and a log that is full of them has no
 room for the others.  So of one kind of line only BURST are written in PERIOD.
+That no line is waited for is `streams`' part.
 """
 
 import logging
@@ -15,6 +16,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from .streams import Output
+
 #: Lines of one kind in PERIOD seconds, after which the rest of it are counted only.
 #: Twenty: a fault that hits a few sources and workers at once is shown whole.  At
 #: this rate a kind fills 5 MB of journal a day, of the 4 GB that it keeps as a rule
@@ -23,10 +26,11 @@ BURST: Final = 20
 PERIOD: Final = 60.0
 
 #: syslog(3): critical 2, error 3, warning 4, informational 6, debug 7.
+_WARNING: Final = 4
 _PRIORITIES: Final = (
     (logging.CRITICAL, 2),
     (logging.ERROR, 3),
-    (logging.WARNING, 4),
+    (logging.WARNING, _WARNING),
     (logging.INFO, 6),
 )
 _DEBUG: Final = 7
@@ -78,6 +82,8 @@ def set_up(level: str = "INFO", environ: Mapping[str, str] = os.environ) -> None
     handler.addFilter(Sparing())
     if _is_journal(environ.get("JOURNAL_STREAM", "")):
         handler.setFormatter(JournalFormatter("%(message)s"))
+        if isinstance(sys.stderr, Output):
+            sys.stderr.notice_prefix = f"<{_WARNING}>"
     logging.basicConfig(level=level.upper(), format="%(message)s", handlers=[handler])
 
 

@@ -24,6 +24,7 @@ from hwentropy_core.memory import wipe
 from hwentropy_core.status import WorkerStatus
 from hwentropyd import channel
 from hwentropyd.config.schema import ServerConfig
+from hwentropyd.operating import signals
 from hwentropyd.seeding.root import Root
 
 from .incoming import Incoming
@@ -61,7 +62,7 @@ class WorkerHandle:
     def __init__(self, pool: "WorkerPool", number: int, now: float) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         page_fd = pool.root.page.fd
-        with theirs:
+        with theirs, signals.blocked():
             self.process = subprocess.Popen(
                 [
                     sys.executable,

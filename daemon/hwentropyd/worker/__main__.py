@@ -6,14 +6,13 @@ the channel closes, the supervisor is gone and so is the worker, at once.
 
 import contextlib
 import os
-import signal
 import socket
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 from hwentropy_core.page import PageReader
 from hwentropyd import channel, confinement
-from hwentropyd.operating import logs
+from hwentropyd.operating import logs, signals, streams
 
 from .drbg import WorkerDrbg
 from .engine import Engine
@@ -83,19 +82,23 @@ class WorkerProcess:
             self._sock.send(message.encode())
 
 
-def main() -> None:
+def main() -> NoReturn:
     """Entry point of the process."""
+    signals.ignore()
+    streams.install(held=True)
+    streams.run(_run)
+
+
+def _run() -> NoReturn:
     channel_fd, page_fd, lease_bytes, lease_seconds = (int(word) for word in sys.argv[1:])
     logs.set_up()
-    # Ctrl-C and a unit's stop reach the whole process group: the supervisor
-    # decides when a worker ends.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     terms = LeaseTerms(lease_bytes, lease_seconds, page_fd)
     worker = WorkerProcess(socket.socket(fileno=channel_fd), terms)
     confinement.raise_descriptor_limit()
     confinement.confine_worker()
+    streams.release()
     worker.run()
+    streams.finish(streams.STOP_SECONDS)
     # Threads may be in the middle of a send to a client that does not read.
     os._exit(0)
 

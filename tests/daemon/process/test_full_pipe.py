@@ -1,0 +1,55 @@
+"""A real daemon whose standard output and error are a pipe that nobody reads."""
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from support.daemon import Daemon
+from support.pipes import Pipe, small_pipe
+from support.raw_client import OK
+
+pytestmark = pytest.mark.process
+
+#: As in test_stop.
+STOP_SECONDS = 1.0
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    """A full pipe."""
+    one = small_pipe()
+    one.fill()
+    yield one
+    one.close()
+
+
+def test_it_starts_serves_and_stops(pipe: Pipe) -> None:
+    """With a greeting and log lines that are not read: newcomers, a new worker, SIGTERM."""
+    with Daemon(stream=pipe.write) as daemon:
+        lost = daemon.worker_pids()[0]
+        os.kill(lost, signal.SIGKILL)  # a log line of the supervisor's
+
+        def replaced() -> bool:
+            pids = daemon.worker_pids()
+            return lost not in pids and len(pids) == 2
+
+        daemon.wait_for(replaced, "with a new worker")
+        assert daemon.read(32).status == OK
+        assert daemon.stop() < STOP_SECONDS
+        assert not daemon.entropy.exists()
+
+
+def test_what_is_lost_is_said_once_the_pipe_is_read(pipe: Pipe) -> None:
+    """More lines than are kept, of control clients that talk nonsense."""
+    with Daemon(stream=pipe.write, arguments=["--log-level", "debug"]) as daemon:
+        for _ in range(2500):
+            with daemon.connect(daemon.control) as sock:
+                sock.sendall(b"nonsense\0")
+                assert sock.recv(1) == b""
+        text = pipe.read_until(r"lines are missing here.*\n")
+        assert re.search(r"\n\d+ lines are missing here: they could not be written", text)
+        assert text.count("control connection ended") > 100
+        assert daemon.stop() < STOP_SECONDS
