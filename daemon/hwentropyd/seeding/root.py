@@ -5,14 +5,17 @@ sent a seed of the new generation, and only then does the generation page move.
 A child that finds the page moved before its seed arrived waits for the seed.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable
 
-from hwentropy_core.drbg import Drbg
+from hwentropy_core.locked import locked_drbg
 from hwentropy_core.page import PageWriter
 
 from .pool import Seed
+
+log = logging.getLogger(__name__)
 
 #: Called with the new generation before it is published; sends the children seeds.
 BeforePublish = Callable[[int], None]
@@ -23,7 +26,12 @@ class Root:
 
     def __init__(self) -> None:
         self.page = PageWriter()
-        self._drbg = Drbg(b"root")
+        self._drbg, locked = locked_drbg(b"root")
+        if not locked:
+            log.warning(
+                "keys are in memory that may be swapped out: raise the limit on locked "
+                "memory (LimitMEMLOCK=, ulimit -l)"
+            )
         self._children = 0
 
     @property

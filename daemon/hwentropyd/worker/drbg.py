@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from hwentropy_core.drbg import Drbg, Keystream
+from hwentropy_core.drbg import Keystream
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import KEY_BYTES, SMALL_BYTES
+from hwentropy_core.locked import locked_drbg
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import PageReader, ServiceState
 
@@ -38,7 +39,8 @@ class WorkerDrbg:
     def __init__(self, page: PageReader, report: Callable[[], None]) -> None:
         """`report` is called, from any thread, at every REPORT_BYTES drawn."""
         self.words = page.words
-        self._drbg = Drbg(b"worker")
+        # Where it cannot be locked the supervisor says so, whose limit is the same.
+        self._drbg, _ = locked_drbg(b"worker")
         self._generation = 0
         self._seeded = threading.Condition(threading.Lock())
         self.drawn = 0

@@ -89,7 +89,7 @@ def test_seed_material_is_overwritten_when_the_reseed_fails(mocker: MockerFixtur
     """An error leaves no material behind, and no new generation."""
     material = seed()
     root = Root()
-    mocker.patch("hwentropyd.seeding.root.Drbg.reseed", side_effect=MemoryError)
+    mocker.patch("hwentropy_core.drbg.Drbg.reseed", side_effect=MemoryError)
     with pytest.raises(MemoryError):
         root.reseed(material, lambda _: None)
     assert material.materials[0][1] == bytes(40)
