@@ -180,7 +180,7 @@ HWENTROPY_FN int hwentropy_renew(hwentropy_client *client)
         /* A page that came with this very reply says nothing of the time before it: ask
          * once more.  A moved epoch: the seed is outdated already. */
         if (page == client->page && hwentropy_page_epoch(page) == epoch) {
-            status = hwentropy_start_lease(secret, payload, epoch, asked);
+            hwentropy_start_lease(secret, payload, epoch, asked);
             break;
         }
         status = HWENTROPY_PROTOCOL;

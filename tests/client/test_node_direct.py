@@ -1,4 +1,4 @@
-"""The Node.js client's round trips: the conformance cases of the Python client.
+"""The Node.js client's round trips.
 
 A daemon that behaves as a test tells it to; the mode is `direct`, where each call
 is one, and where the mode makes no difference also `lease`.
@@ -12,7 +12,6 @@ import pytest
 
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.wire import (
-    HEADER,
     Op,
     Request,
     RequestFlag,
@@ -24,7 +23,6 @@ from support.node import (
     PATIENCE,
     WAYS,
     Leasing,
-    Make,
     Node,
     answer,
     needs_node,
@@ -35,16 +33,6 @@ pytestmark = [pytest.mark.process, needs_node]
 
 #: One for each path: a single reply in one piece, in many, and pipelined.
 SIZES = (16, 5000, 3 * MAX_READ)
-
-BAD_READS: dict[str, Make] = {
-    "tag": lambda r: encode_reply(Status.OK, r.tag ^ 1, r.length) + bytes(r.length),
-    "length": lambda r: encode_reply(Status.OK, r.tag, r.length - 1) + bytes(r.length - 1),
-    "flags": lambda r: encode_reply(Status.OK, r.tag, r.length, 0x40) + bytes(r.length),
-    "page": lambda r: encode_reply(Status.OK, r.tag, r.length, 2) + bytes(r.length),
-    "status": lambda r: HEADER.pack(99, 0, r.tag, 0),
-    "payload": lambda r: HEADER.pack(Status.OVER_QUOTA, 0, r.tag, 4) + b"hoho",
-    "garbage": lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n",
-}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -96,21 +84,6 @@ def test_the_modes_reach_the_daemon(
     seen = [request.flags for _, request in daemon.requests if isinstance(request, Request)]
     assert len(seen) >= 5
     assert set(seen) == {flags}
-
-
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("make", BAD_READS.values(), ids=BAD_READS)
-def test_a_bad_reply_is_a_protocol_error(
-    size: int, way: str, make: Make, daemon: FakeDaemon, node: Node
-) -> None:
-    """ProtocolError, zeros in the buffer, and the next call on another connection."""
-    daemon.handler = answer(make)
-    node.configure(mode="direct")
-    assert node.fill(size, way).name == "ProtocolError"
-    daemon.handler = honest
-    assert node.draw(4, way) == daemon.handed_out[-4:]
-    assert daemon.requests[-1][0] == 2
 
 
 @pytest.mark.parametrize("way", WAYS)

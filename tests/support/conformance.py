@@ -32,7 +32,7 @@ from hwentropy_core.wire import (
     encode_reply,
     encode_request,
 )
-from support.fake_server import FakeDaemon, Hangup, Peer, honest
+from support.fake_server import GOOD_INFO, FakeDaemon, Hangup, Peer, honest
 
 FOLDER: Final = Path(__file__).parents[2] / "conformance"
 
@@ -117,7 +117,7 @@ class Play:
     def _aside(self, peer: Peer, request: Request) -> None:
         """What a client asks besides the call: INFO to judge a lease, a lease for INFO."""
         if request.op is Op.INFO:
-            text = json.dumps(INFO | {"generation": 1}).encode()
+            text = json.dumps(GOOD_INFO | {"generation": 1}).encode()
             peer.send(encode_reply(Status.OK, request.tag, len(text)) + text)
         elif request.op is Op.LEASE:
             grant(peer, request, Lease(7, 1 << 30, 300, bytearray(32)), self.page, self._paged)
@@ -144,16 +144,6 @@ def tagged(frame: bytes, ahead: int) -> bytes:
         return frame
     tag = (int.from_bytes(frame[2:4], "big") + ahead) % 65536
     return frame[:2] + tag.to_bytes(2, "big") + frame[4:]
-
-
-#: The INFO of the cases, as the daemon gives it.
-INFO: Final[dict[str, object]] = {
-    "protocol": [1],
-    "version": "0.1.0",
-    "state": "ok",
-    "generation": 7,
-    "limits": {"max_read": 1 << 20},
-}
 
 
 def grant(peer: Peer, request: Request, lease: Lease, page: int, paged: set[int]) -> None:
@@ -225,7 +215,7 @@ class Grants:
         assert isinstance(request, Request)
         if request.op is Op.INFO:
             said = {"state": self.page.state.label, "generation": self.page.generation}
-            text = json.dumps(INFO | said).encode()
+            text = json.dumps(GOOD_INFO | said).encode()
             peer.send(encode_reply(Status.OK, request.tag, len(text)) + text)
         elif self.page.state is ServiceState.FAILED:
             peer.send(encode_reply(Status.FAILED_CLOSED, request.tag))

@@ -7,13 +7,14 @@ from a table of prepared replies.
 """
 
 import contextlib
+import json
 import random
 import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from hwentropy_core.paths import CONTROL_SOCKET, ENTROPY_SOCKET
 from hwentropy_core.varlink import INTERFACE, Message, MessageReader, encode
@@ -26,10 +27,14 @@ from hwentropy_core.wire import (
     encode_reply,
 )
 
-INFO = (
-    b'{"protocol": [1], "version": "9.9", "state": "ok", "generation": 7,'
-    b' "limits": {"max_read": 1048576}, "something": "new"}'
-)
+GOOD_INFO: Final[dict[str, object]] = {
+    "protocol": [1],
+    "version": "9.9",
+    "state": "ok",
+    "generation": 7,
+    "limits": {"max_read": 1 << 20},
+}
+INFO: Final = json.dumps(GOOD_INFO | {"something": "new"}).encode()
 
 
 class Hangup(Exception):  # noqa: N818 - a handler's way to end, no error

@@ -22,7 +22,7 @@ from hwentropy_core.wire import (
     encode_lease,
     encode_reply,
 )
-from support.fake_server import Handler, Hangup, Peer, honest
+from support.fake_server import GOOD_INFO, Handler, Hangup, Peer, honest
 from support.needed import needs
 from support.started import Started
 
@@ -155,13 +155,15 @@ class Leasing:
         self.max_seconds = 300
         self.seeds: list[bytes] = []
         self.silent = threading.Event()
+        self._paged: set[int] = set()
 
     def __call__(self, peer: Peer, request: object) -> None:
         assert isinstance(request, Request)
         if request.op is Op.INFO:
             if self.silent.is_set():
                 return
-            info = json.dumps({"generation": self.generation, "state": self.state}).encode()
+            said = {"generation": self.generation, "state": self.state}
+            info = json.dumps(GOOD_INFO | said).encode()
             peer.send(encode_reply(Status.OK, request.tag, len(info)) + info)
         elif request.op is Op.LEASE:
             if self.state == "failed":
@@ -171,7 +173,9 @@ class Leasing:
             self.seeds.append(seed)
             lease = Lease(self.generation, self.max_bytes, self.max_seconds, bytearray(seed))
             payload = encode_lease(lease)
-            flags = ReplyFlag.PAGE | self.flags
+            first = peer.number not in self._paged
+            self._paged.add(peer.number)
+            flags = self.flags | (ReplyFlag.PAGE if first else 0)
             header = encode_reply(Status.OK, request.tag, len(payload), flags)
             peer.send(header + payload)
         else:

@@ -27,6 +27,8 @@ enum {
        that no reader meets SIGBUS, and nobody but the daemon writes it. */
     HWENTROPY_PAGE_SEALS = 0x01 | 0x02 | 0x04 | 0x10,
     HWENTROPY_LEASE_BYTES = 56,
+    HWENTROPY_BYTES_AT = 8,
+    HWENTROPY_SECONDS_AT = 16,
     HWENTROPY_SEED_AT = 24,
     /* Requests until the epoch stands still between one and its reply.  It moves once
        a reseed, seconds apart; a daemon whose epoch moves with each request is broken. */
@@ -122,10 +124,16 @@ HWENTROPY_FN int hwentropy_ask_lease(struct hwentropy_connection *c, unsigned fl
         status = hwentropy_take_reply(c, HWENTROPY_DEGRADED | HWENTROPY_PAGE, payload,
             HWENTROPY_LEASE_BYTES, &reply);
     int in_order = hwentropy_in_order(status, &reply);
-    if (!status) {
+    if (status && status <= HWENTROPY_BAD_REQUEST && reply.fd >= 0) {
+        status = HWENTROPY_PROTOCOL; /* a page comes with a lease only */
+        in_order = 0;
+    } else if (!status) {
         int announced = (reply.flags & HWENTROPY_PAGE) != 0;
-        /* With the first lease of a connection, and with no other. */
-        if (announced == c->paged || (!announced && reply.fd >= 0))
+        /* The page comes with the first lease of a connection and with no other; a lease
+         * that is over before its first byte would be asked for again and again. */
+        if (announced == c->paged || (!announced && reply.fd >= 0)
+            || !hwentropy_load64_be(payload + HWENTROPY_BYTES_AT)
+            || !hwentropy_load32_be(payload + HWENTROPY_SECONDS_AT))
             status = HWENTROPY_PROTOCOL;
         else if (announced && reply.fd < 0)
             status = reply.truncated ? HWENTROPY_SYSTEM : HWENTROPY_PROTOCOL;
@@ -147,25 +155,19 @@ HWENTROPY_FN int hwentropy_ask_lease(struct hwentropy_connection *c, unsigned fl
 
 /* Take a granted lease into use: docs/drbg.md, one material with the label `parent`.
  * `asked` is when the request was sent.  Overwrites the payload. */
-HWENTROPY_FN int hwentropy_start_lease(struct hwentropy_secret *secret,
+HWENTROPY_FN void hwentropy_start_lease(struct hwentropy_secret *secret,
     unsigned char payload[HWENTROPY_LEASE_BYTES], uint64_t epoch, int64_t asked)
 {
     static const unsigned char head[] = {0, 0, 0, 6, 'p', 'a', 'r', 'e', 'n', 't', 0, 0, 0, 32};
     unsigned char ikm[sizeof head + HWENTROPY_KEY_BYTES];
-    uint64_t bytes = hwentropy_load64_be(payload + 8);
-    uint32_t seconds = hwentropy_load32_be(payload + 16);
     memcpy(ikm, head, sizeof head);
     memcpy(ikm + sizeof head, payload + HWENTROPY_SEED_AT, HWENTROPY_KEY_BYTES);
+    hwentropy_drbg_reseed(&secret->drbg, "lease", ikm, sizeof ikm);
+    secret->epoch = epoch;
+    secret->ends = asked + (int64_t)hwentropy_load32_be(payload + HWENTROPY_SECONDS_AT) * 1000000000;
+    secret->left = hwentropy_load64_be(payload + HWENTROPY_BYTES_AT);
     hwentropy_wipe(payload, HWENTROPY_LEASE_BYTES);
-    if (bytes && seconds) {
-        hwentropy_drbg_reseed(&secret->drbg, "lease", ikm, sizeof ikm);
-        secret->epoch = epoch;
-        secret->ends = asked + (int64_t)seconds * 1000000000;
-        secret->left = bytes;
-    }
     hwentropy_wipe(ikm, sizeof ikm);
-    /* A lease that is over before its first byte would be asked for again and again. */
-    return bytes && seconds ? HWENTROPY_OK : HWENTROPY_PROTOCOL;
 }
 
 #endif

@@ -16,6 +16,11 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+/* Where the system's daemon has its sockets.  Tests define their own. */
+#ifndef HWENTROPY_SYSTEM_DIRECTORY
+#define HWENTROPY_SYSTEM_DIRECTORY "/run/hwentropy"
+#endif
+
 enum { HWENTROPY_PATH_ROOM = sizeof(((struct sockaddr_un *)0)->sun_path) };
 
 struct hwentropy_path {
@@ -40,7 +45,7 @@ HWENTROPY_FN const char *hwentropy_environment(const char *name)
  * is not there. */
 HWENTROPY_FN void hwentropy_find_paths(struct hwentropy_path found[2], const char *path)
 {
-    static const char name[] = "/entropy.sock", system_path[] = "/run/hwentropy/entropy.sock";
+    static const char name[] = "/entropy.sock";
     const char *directory = hwentropy_environment("HWENTROPY_RUNTIME_DIR");
     uid_t user = geteuid();
     memset(found, 0, 2 * sizeof *found);
@@ -49,7 +54,7 @@ HWENTROPY_FN void hwentropy_find_paths(struct hwentropy_path found[2], const cha
     } else if (directory) {
         hwentropy_set_path(&found[0], directory, name);
     } else if (user == 0) {
-        hwentropy_set_path(&found[0], system_path, "");
+        hwentropy_set_path(&found[0], HWENTROPY_SYSTEM_DIRECTORY, name);
     } else {
         char usual[32]; /* "/run/user/" and ten digits */
         (void)snprintf(usual, sizeof usual, "/run/user/%u", (unsigned)user);
@@ -58,7 +63,7 @@ HWENTROPY_FN void hwentropy_find_paths(struct hwentropy_path found[2], const cha
         if (!directory || *directory != '/')
             directory = usual;
         hwentropy_set_path(&found[0], directory, "/hwentropy/entropy.sock");
-        hwentropy_set_path(&found[1], system_path, "");
+        hwentropy_set_path(&found[1], HWENTROPY_SYSTEM_DIRECTORY, name);
     }
 }
 

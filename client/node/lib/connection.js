@@ -54,6 +54,7 @@ class Connection {
   #headFilled = 0;
   #payloadLeft = 0;
   #tag = 0;
+  #paged = false; // the descriptor of the page is lost: Node cannot receive it
   #failure = null;
 
   /** Begins to connect; the first call waits for it. */
@@ -97,7 +98,7 @@ class Connection {
     return this.#failure === null;
   }
 
-  /** Ask; resolves to `{ payload, degraded }`, the payload a Uint8Array.  One call at a time. */
+  /** Ask; resolves to `{ result, degraded }`, see wire.decodePayload.  One call at a time. */
   ask(op, flags, size) {
     const call = new Call(op, flags, size);
     if (this.#failure !== null) {
@@ -180,10 +181,11 @@ class Connection {
       this.#fail(error);
       return false;
     }
-    if (!wire.suits(call.op, length, reply.length, reply.flags)) {
+    if (!wire.suits(call.op, length, reply.length, reply.flags, this.#paged)) {
       throw new ProtocolError(`reply of ${reply.length} bytes, not as asked for, ${this.#path}`);
     }
     if (reply.flags & wire.REPLY.DEGRADED) call.degraded = true;
+    if (reply.flags & wire.REPLY.PAGE) this.#paged = true;
     this.#payloadLeft = reply.length;
     call.target ??= Buffer.from(new ArrayBuffer(reply.length));
     return true;
@@ -194,8 +196,9 @@ class Connection {
     if (call.requests > 0) {
       this.#send();
     } else if (this.#waiting.length === 0) {
+      const result = wire.decodePayload(call.op, call.target);
       this.#call = null;
-      call.resolve({ payload: call.target, degraded: call.degraded });
+      call.resolve({ result, degraded: call.degraded });
     }
   }
 

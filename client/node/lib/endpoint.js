@@ -14,7 +14,7 @@ const SOCKET = 'entropy.sock';
 const SYSTEM = '/run/hwentropy';
 
 /** The native socket's path. */
-function entropyPath(environment = process.env, uid = process.geteuid()) {
+function entropyPath(environment = process.env, uid = process.geteuid(), system = SYSTEM) {
   const given = environment.HWENTROPY_RUNTIME_DIR;
   if (given) return path.join(given, SOCKET);
   if (uid !== 0) {
@@ -22,9 +22,9 @@ function entropyPath(environment = process.env, uid = process.geteuid()) {
     // The XDG Base Directory Specification: a relative path is invalid, ignore it.
     if (!path.isAbsolute(runtime)) runtime = `/run/user/${uid}`;
     const own = path.join(runtime, 'hwentropy', SOCKET);
-    if (fs.existsSync(own) || !fs.existsSync(path.join(SYSTEM, SOCKET))) return own;
+    if (fs.existsSync(own) || !fs.existsSync(path.join(system, SOCKET))) return own;
   }
-  return path.join(SYSTEM, SOCKET);
+  return path.join(system, SOCKET);
 }
 
 /** What is at a path: a link that leads nowhere is itself; null if there is nothing. */

@@ -160,7 +160,7 @@ class Generator {
       if (direct) {
         const end = Math.min(out.length, at + PIECE);
         const read = this.#connected().callSync(this.#read(end - at));
-        this.#putDirect(out, at, read.payload);
+        this.#putDirect(out, at, read.result);
         degraded ||= read.degraded;
         at = end;
         continue;
@@ -185,7 +185,7 @@ class Generator {
       if (direct) {
         const end = Math.min(out.length, at + PIECE);
         const read = await this.#connected().call(this.#read(end - at));
-        this.#putDirect(out, at, read.payload);
+        this.#putDirect(out, at, read.result);
         degraded ||= read.degraded;
         at = end;
         continue;

@@ -18,7 +18,7 @@ const { ProtocolError, lost, toPlain } = require('./errors.js');
 const { Limit, Pool } = require('./pool.js');
 const { WORDS, clock } = require('./shared.js');
 const { Watch } = require('./watch.js');
-const { OP, decodeLease } = require('./wire.js');
+const { OP } = require('./wire.js');
 
 /**
  * A lease is asked for again when the daemon reseeded in between.  It does so once
@@ -34,8 +34,7 @@ const watch = new Watch(path, words, now);
 async function lease(flags, limit) {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const asked = now();
-    const { payload, degraded } = await pool.ask(OP.LEASE, flags, 0, limit);
-    const granted = decodeLease(payload);
+    const { result: granted, degraded } = await pool.ask(OP.LEASE, flags, 0, limit);
     let kept = false;
     try {
       // EPOCH stands for the generation that INFO said last: a lease of that one is
@@ -68,7 +67,7 @@ async function answer({ op, size, flags, timeout }) {
       return [granted, [granted.seed.buffer]];
     }
     const read = await pool.ask(OP.READ, flags, size, limit);
-    return [read, [read.payload.buffer]];
+    return [read, [read.result.buffer]];
   } finally {
     limit.clear();
   }

@@ -24,7 +24,7 @@ const os = require('node:os');
 const { Connection } = require('./connection.js');
 const { DaemonUnavailable, HwentropyError, NotPermitted } = require('./errors.js');
 const { CHECK_EVERY, PATIENCE, WORDS } = require('./shared.js');
-const { OP, decodeInfo } = require('./wire.js');
+const { OP } = require('./wire.js');
 
 /** os.uptime() counts while the machine sleeps and has steps of 10 ms; 1 s is no rounding. */
 const SUSPENDED = 1000;
@@ -79,8 +79,7 @@ class Watch {
   async #ask() {
     const sent = this.#now();
     try {
-      const payload = await this.#exchange();
-      this.info = decodeInfo(payload);
+      this.info = await this.#exchange();
       // While nobody answers it stays as it was: nothing else is known.
       Atomics.store(this.#words, WORDS.DEGRADED, this.info.state === 'degraded' ? 1 : 0);
       const said = `${this.info.generation} ${this.info.state === 'failed'}`;
@@ -105,14 +104,14 @@ class Watch {
     const kept = this.#connection;
     if (kept?.usable) {
       try {
-        return (await kept.ask(OP.INFO, 0, 0)).payload;
+        return (await kept.ask(OP.INFO, 0, 0)).result;
       } catch (error) {
         if (!(error instanceof DaemonUnavailable)) throw error;
       }
     }
     this.#said = null; // a new connection: leases of the old one are outdated
     this.#connection = new Connection(this.#path);
-    return (await this.#connection.ask(OP.INFO, 0, 0)).payload;
+    return (await this.#connection.ask(OP.INFO, 0, 0)).result;
   }
 
   #outdate() {

@@ -47,33 +47,48 @@ function decodeHeader(header) {
   if (flags & ~(REPLY.DEGRADED | REPLY.PAGE)) {
     throw new ProtocolError(`the daemon sent a reply with unknown flags ${flags}; update it`);
   }
-  if (length > MAX_READ || (length && status !== STATUS.OK)) {
-    throw new ProtocolError(`the daemon sent a reply of status ${status} with ${length} bytes`);
+  if (length > MAX_READ || (status !== STATUS.OK && (length || flags))) {
+    throw new ProtocolError(
+      `the daemon sent a reply of status ${status} with flags ${flags} and ${length} bytes`,
+    );
   }
   return { status, flags, tag, length };
 }
 
-/** Whether a reply to `op` of `size` bytes may have this length and these flags. */
-function suits(op, size, length, flags) {
-  if (op === OP.READ) return length === size && !(flags & REPLY.PAGE);
-  if (op === OP.LEASE) return length === LEASE_BYTES;
+/**
+ * Whether an OK reply to `op` of `size` bytes may have this length and these flags;
+ * `paged` is whether the generation page was announced on the connection before.
+ */
+function suits(op, size, length, flags, paged) {
+  const page = (flags & REPLY.PAGE) !== 0;
+  if (op === OP.READ) return length === size && !page;
+  if (op === OP.LEASE) return length === LEASE_BYTES && page !== paged;
   return length >= 1 && length <= MAX_INFO && flags === 0;
 }
 
-/** What the daemon says of itself: `{ generation, state }`. */
+/** Whether it is a number of an INFO: 0 to 2^53 - 1. */
+function isNumber(value) {
+  return Number.isSafeInteger(value) && value >= 0;
+}
+
+/** What the daemon says of itself: `{ generation, state }`; the rest is checked, not used. */
 function decodeInfo(payload) {
   let info;
   try {
-    info = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
+    const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+    info = JSON.parse(decoder.decode(payload));
   } catch {
     // Not chained: the cause quotes the peer's bytes.
     throw new ProtocolError('the daemon sent an INFO that cannot be read; update it');
   }
-  const { generation, state } = Object(info);
-  // Beyond 2^53 two numbers would look alike; at a reseed a second that is
-  // 285 million years away.
-  if (!Number.isSafeInteger(generation) || generation < 0 || !STATES.has(state)) {
-    throw new ProtocolError('the daemon sent an INFO without a generation and a state');
+  const { protocol, version, generation, state, limits } = Object(info);
+  if (
+    !(Array.isArray(protocol) && protocol.every(isNumber)) ||
+    typeof version !== 'string' ||
+    !(isNumber(generation) && isNumber(Object(limits).max_read)) ||
+    !STATES.has(state)
+  ) {
+    throw new ProtocolError('the daemon sent an INFO without what has to be in it; update it');
   }
   return { generation, state };
 }
@@ -94,6 +109,12 @@ function decodeLease(payload) {
   return { generation, maxBytes, maxSeconds, seed };
 }
 
+/** What an OK reply to `op` gives: a READ its bytes, a LEASE and an INFO what they say. */
+function decodePayload(op, payload) {
+  if (op === OP.LEASE) return decodeLease(payload);
+  return op === OP.INFO ? decodeInfo(payload) : payload;
+}
+
 module.exports = {
   HEADER,
   MAX_READ,
@@ -105,6 +126,5 @@ module.exports = {
   putRequest,
   decodeHeader,
   suits,
-  decodeInfo,
-  decodeLease,
+  decodePayload,
 };

@@ -8,31 +8,24 @@ const test = require('node:test');
 
 const { entropyPath, fileInTheWay } = require('../lib/endpoint.js');
 
-test('the variable decides, for any user', () => {
-  const environment = { HWENTROPY_RUNTIME_DIR: '/some/where', XDG_RUNTIME_DIR: '/run/user/5' };
-  assert.equal(entropyPath(environment, 0), '/some/where/entropy.sock');
-  assert.equal(entropyPath(environment, 5), '/some/where/entropy.sock');
-});
+const FILE = path.join(__dirname, '..', '..', '..', 'conformance', 'paths.json');
 
-test('root has the system directory', () => {
-  assert.equal(entropyPath({ XDG_RUNTIME_DIR: '/x' }, 0), '/run/hwentropy/entropy.sock');
-});
-
-test('a user has a daemon of their own first', (t) => {
-  const runtime = fs.mkdtempSync(path.join(os.tmpdir(), 'hwe-'));
-  t.after(() => fs.rmSync(runtime, { recursive: true }));
-  fs.mkdirSync(path.join(runtime, 'hwentropy'));
-  const own = path.join(runtime, 'hwentropy', 'entropy.sock');
-  fs.writeFileSync(own, '');
-  assert.equal(entropyPath({ XDG_RUNTIME_DIR: runtime }, 5), own);
-});
-
-test('a relative XDG_RUNTIME_DIR is none', () => {
-  const found = entropyPath({ XDG_RUNTIME_DIR: 'relative' }, 4_000_000);
-  assert.ok(
-    ['/run/user/4000000/hwentropy/entropy.sock', '/run/hwentropy/entropy.sock'].includes(found),
-  );
-});
+for (const one of JSON.parse(fs.readFileSync(FILE, 'utf8')).cases) {
+  test(`where the socket is: ${one.name}`, (t) => {
+    const base = fs.mkdtempSync(path.join(os.tmpdir(), 'hwe-'));
+    t.after(() => fs.rmSync(base, { recursive: true }));
+    const placed = (text) =>
+      text.replace('{tmp}', `${base}/tmp`).replace('{system}', `${base}/system`);
+    for (const file of one.there.map(placed)) {
+      fs.mkdirSync(path.dirname(file), { recursive: true });
+      fs.writeFileSync(file, '');
+    }
+    const environment = Object.fromEntries(
+      Object.entries(one.environment).map(([name, value]) => [name, placed(value)]),
+    );
+    assert.equal(entropyPath(environment, one.uid, `${base}/system`), placed(one.socket));
+  });
+}
 
 test('what is no directory is found in the way', (t) => {
   const base = fs.mkdtempSync(path.join(os.tmpdir(), 'hwe-'));

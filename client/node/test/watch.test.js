@@ -21,7 +21,10 @@ async function serve(t) {
     socket.on('error', () => sockets.delete(socket));
     socket.on('data', (data) => {
       const reply = () => {
-        const payload = Buffer.from(JSON.stringify(served.says));
+        const { says } = served;
+        const known = { protocol: [1], version: '9.9', limits: { max_read: 1 << 20 } };
+        const info = says === Object(says) ? { ...known, ...says } : says;
+        const payload = Buffer.from(JSON.stringify(info));
         const header = Buffer.from([0, 0, data[2], data[3], 0, 0, 0, payload.length]);
         socket.write(Buffer.concat([header, payload]));
       };

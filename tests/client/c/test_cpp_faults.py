@@ -10,7 +10,7 @@ import pytest
 
 from hwentropy import Client, DaemonUnavailable
 from hwentropy_core.limits import MAX_READ
-from hwentropy_core.wire import HEADER, ReplyFlag, Request, Status, encode_reply
+from hwentropy_core.wire import Request, Status, encode_reply
 from support.compiled import Native
 from support.fake_server import FakeDaemon, Handler, Hangup, Peer, honest
 
@@ -30,33 +30,6 @@ def answer(make: Callable[[Request], bytes], *, hang_up: bool = False) -> Handle
             raise Hangup
 
     return handler
-
-
-@pytest.mark.parametrize("size", FEW)
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda r: encode_reply(Status.OK, r.tag ^ 1, r.length) + bytes(r.length),
-        lambda r: encode_reply(Status.OK, r.tag, r.length - 1) + bytes(r.length - 1),
-        lambda r: encode_reply(Status.OK, r.tag, r.length, 0x40) + bytes(r.length),
-        lambda r: encode_reply(Status.OK, r.tag, r.length, ReplyFlag.PAGE) + bytes(r.length),
-        lambda r: HEADER.pack(99, 0, r.tag, 0),
-        lambda r: HEADER.pack(Status.OVER_QUOTA, 0, r.tag, 4) + b"hoho",
-        lambda r: HEADER.pack(Status.OVER_QUOTA, ReplyFlag.DEGRADED, r.tag, 0),
-        lambda _: b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    ],
-    ids=["tag", "length", "flags", "page", "status", "payload", "flagged", "garbage"],
-)
-def test_a_bad_reply_is_a_protocol_error(
-    size: int, make: Callable[[Request], bytes], daemon: FakeDaemon, native: Native
-) -> None:
-    """protocol_error, zeros in the buffer, and the next draw on another connection."""
-    daemon.handler = answer(make)
-    native.open(daemon.path)
-    assert native.refused(size)[0] == "protocol_error"
-    daemon.handler = honest
-    assert native.draw(4) == daemon.handed_out[-4:]
-    assert daemon.requests[-1][0] == 2
 
 
 @pytest.mark.parametrize("size", FEW)
@@ -181,32 +154,6 @@ def test_a_socket_that_is_closed_to_this_user(daemon: FakeDaemon, native: Native
     kind, message = native.refused(1)
     assert kind == "not_permitted"
     assert f"no permission on {daemon.path}" in message
-
-
-@pytest.mark.parametrize(
-    ("status", "kind", "connections"),
-    [
-        (Status.NOT_SEEDED, "not_seeded", 1),
-        (Status.TOO_LONG, "request_refused", 1),
-        (Status.NOT_PERMITTED, "not_permitted", 1),
-        (Status.OVER_QUOTA, "over_quota", 1),
-        (Status.FAILED_CLOSED, "failed_closed", 1),
-        (Status.BAD_REQUEST, "request_refused", 2),
-    ],
-)
-@pytest.mark.parametrize("size", [16, 5000])
-def test_a_refusal_leaves_the_connection_in_use(
-    status: Status, kind: str, connections: int, size: int, daemon: FakeDaemon, native: Native
-) -> None:
-    """Its exception, zeros in the buffer, and no reconnect, but after BAD_REQUEST."""
-    daemon.handler = answer(
-        lambda r: encode_reply(status, r.tag), hang_up=status is Status.BAD_REQUEST
-    )
-    native.open(daemon.path)
-    assert native.refused(size)[0] == kind
-    daemon.handler = honest
-    assert native.draw(8) == daemon.handed_out
-    assert daemon.connections == connections
 
 
 def test_bytes_behind_a_refusal_end_the_connection(daemon: FakeDaemon, native: Native) -> None:

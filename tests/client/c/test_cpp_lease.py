@@ -1,30 +1,20 @@
 """The C and C++ clients on a lease: the bytes it must give, and when it must give none."""
 
-import fcntl
 import hashlib
-import mmap
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from hwentropy_core.drbg import Drbg
 from hwentropy_core.limits import MAX_READ
-from hwentropy_core.page import MAGIC, PAGE_BYTES, ServiceState
-from hwentropy_core.wire import LEASE_BYTES, ReplyFlag, Status
+from hwentropy_core.page import ServiceState
+from hwentropy_core.wire import ReplyFlag, Status
 from support.compiled import Native
 from support.fake_leases import PURPOSE, Leases
 from support.fake_server import FakeDaemon
 
 pytestmark = pytest.mark.process
-
-SEALS = (
-    fcntl.F_SEAL_SHRINK,
-    fcntl.F_SEAL_GROW,
-    0x0010,  # F_SEAL_FUTURE_WRITE of linux/fcntl.h, without a name before Python 3.13
-    fcntl.F_SEAL_SEAL,
-)
 
 
 @pytest.fixture
@@ -229,89 +219,6 @@ def test_a_refused_renewal_stops_every_draw(
         assert leased.refused(size)[0] == kind
     leases.status = Status.OK
     leased.draw(1)
-
-
-# What is not a lease.
-
-
-def wrong_page(seals: int, size: int = PAGE_BYTES, magic: int = MAGIC) -> int:
-    """A memfd that is not quite the generation page."""
-    fd = os.memfd_create("wrong", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(fd, size)
-    with mmap.mmap(fd, size) as memory:
-        memory[:8] = magic.to_bytes(8, "little")
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
-    return fd
-
-
-@pytest.mark.parametrize(
-    "make",
-    [
-        *(lambda seal=seal: wrong_page(sum(SEALS) & ~seal) for seal in SEALS),
-        lambda: wrong_page(sum(SEALS), magic=MAGIC + 1),
-        lambda: wrong_page(sum(SEALS), size=PAGE_BYTES - 1),
-        lambda: os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC),
-    ],
-    ids=["shrink", "grow", "write", "seal", "magic", "short", "device"],
-)
-def test_a_wrong_page_is_refused(
-    make: Callable[[], int], leased: Native, leases: Leases
-) -> None:
-    """Every seal, the size and the magic; nothing of it stays open in the client."""
-    descriptors = Path(f"/proc/{leased.pid}/fd")
-    before = len(list(descriptors.iterdir()))
-    leases.fd = make()
-    try:
-        assert leased.refused(1)[0] == "protocol_error"
-    finally:
-        os.close(leases.fd)
-    assert len(list(descriptors.iterdir())) == before
-    leases.fd = leases.page.fd
-    leased.draw(1)
-
-
-def test_a_page_with_each_lease_is_refused(leased: Native, leases: Leases) -> None:
-    """It comes with the first of a connection, and the second must not bring another."""
-    leases.announced = True
-    assert leased.refused(1)[0] == "protocol_error"
-    assert len(leases.seeds) == 2
-
-
-@pytest.mark.parametrize("announced", [True, False])
-@pytest.mark.parametrize("sent", [True, False])
-def test_a_first_lease_needs_flag_and_page(
-    *, sent: bool, announced: bool, leased: Native, leases: Leases
-) -> None:
-    """A descriptor without its flag, a flag without a descriptor, neither: all refused."""
-    leases.announced = announced
-    if not sent:
-        leases.fd = None
-    if sent and announced:
-        leases.announced = None
-        assert len(leased.draw(1)) == 1
-    else:
-        assert leased.refused(1)[0] == "protocol_error"
-        assert len(leases.seeds) == 1
-
-
-@pytest.mark.parametrize("size", [0, LEASE_BYTES - 1, LEASE_BYTES + 1])
-def test_a_lease_of_another_length(size: int, leased: Native, leases: Leases) -> None:
-    """56 bytes, no more and no less."""
-    leases.payload = bytes(size)
-    assert leased.refused(1)[0] == "protocol_error"
-
-
-@pytest.mark.parametrize("limit", ["max_bytes", "max_seconds"])
-def test_a_lease_of_nothing(limit: str, leased: Native, leases: Leases) -> None:
-    """Not an endless loop."""
-    setattr(leases, limit, 0)
-    assert leased.refused(1)[0] == "protocol_error"
-
-
-def test_an_unknown_flag_on_a_lease(leased: Native, leases: Leases) -> None:
-    """The protocol knows two."""
-    leases.flags = 4
-    assert leased.refused(1)[0] == "protocol_error"
 
 
 # Forks and threads.
