@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # SWTPM=0 and SWTPM= both mean "no".
 WITH_SWTPM := $(filter-out 0 no,$(SWTPM))
 
-.PHONY: help run test test-unit test-process test-system check format bench
+.PHONY: help run test test-unit test-process test-system fuzz check format bench
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +18,7 @@ help:
 	@echo "make test-unit    in one process, under a minute; TESTS='tests/core -k drbg' narrows it"
 	@echo "make test-process daemons, a software TPM, compilers and other interpreters; TESTS too"
 	@echo "make test-system  the whole machine: root, a container, make run itself; TESTS too"
+	@echo "make fuzz         every parser, until Ctrl-C or for FUZZ_SECONDS; keeps a corpus"
 	@echo "make check        ruff, mypy and pyright (strict), import-linter"
 	@echo "make format       let ruff format the code"
 	@echo "make bench        measure speed against the kernel and a bare echo server"
@@ -47,6 +48,11 @@ test-process:
 test-system:
 	@tools/prepare test
 	@$(BIN)/python -m pytest -q -m system $(or $(TESTS),tests/system)
+
+# Python's parsers by atheris, the C client by libFuzzer; the corpus is in build/fuzz.
+fuzz:
+	@tools/prepare fuzz
+	@$(BIN)/python tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),0)
 
 check:
 	@tools/prepare check

@@ -3,7 +3,8 @@
 Pure: bytes in, messages out.  The peer's bytes raise `ProtocolError` and
 nothing else; a message over the limit does so before it is complete.  What JSON
 (RFC 8259) leaves open is refused: a name twice in one object, since two readers
-may take different ones, and numbers that are not finite.
+may take different ones, numbers that are not finite, and half of a surrogate pair,
+which is no character and cannot be written as UTF-8.
 
 What this does not protect against: messages that are well-formed and senseless.
 """
@@ -22,8 +23,13 @@ Message: TypeAlias = dict[str, Any]
 
 
 def encode(message: Message) -> bytes:
-    """One message as it goes on the wire; raises ValueError on a number JSON lacks."""
-    return json.dumps(message, separators=(",", ":"), allow_nan=False).encode() + b"\0"
+    """One message as it goes on the wire; raises ValueError on a number JSON lacks.
+
+    What UTF-8 cannot hold (a byte of a file's name that is no character, which Python
+    keeps as half a surrogate pair) becomes a question mark.
+    """
+    text = json.dumps(message, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
+    return text.encode(errors="replace") + b"\0"
 
 
 class MessageReader:
@@ -79,6 +85,9 @@ def _decode(raw: bytearray) -> Message:
         message = json.loads(
             raw.decode(), object_pairs_hook=_object, parse_float=_finite, parse_constant=_finite
         )
+        if b"\\u" in raw:
+            # Half a pair comes as an escape only; written out it is a UnicodeEncodeError.
+            json.dumps(message, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         # `from None`: the cause would quote the peer's bytes.
         msg = "control message is not JSON"

@@ -1,6 +1,7 @@
 """Varlink framing: any bytes, what is refused, and what it costs."""
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Iterable
@@ -78,6 +79,8 @@ REFUSED = {
     "not UTF-8": b'{"a":"\xff"}',
     "a byte order mark": b"\xef\xbb\xbf{}",
     "UTF-16": "\ufeff\u4141".encode("utf-16-le"),
+    "half a surrogate pair": b'{"a":"\\ud800"}',
+    "half a surrogate pair in a name, deep": b'{"a":[{"\\uDC00":1}]}',
     "deep lists": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "deep objects": b'{"a":' * 30_000 + b"1" + b"}" * 30_000,
 }
@@ -95,6 +98,16 @@ def test_what_is_not_a_message_is_refused(raw: bytes) -> None:
     printed = "".join(traceback.format_exception(caught.value))
     assert "JSONDecodeError" not in printed
     assert "UnicodeDecodeError" not in printed
+
+
+def test_a_surrogate_pair_is_one_character() -> None:
+    """Escaped, as JSON lets a peer write it."""
+    assert read([b'{"a":"\\ud83c\\udfb2"}\0']) == [{"a": "\U0001f3b2"}]
+
+
+def test_a_name_of_a_file_that_is_no_text_can_be_told() -> None:
+    """A question mark for each byte that is no character; the other end reads it."""
+    assert read([encode({"a": os.fsdecode(b"/run/caf\xe9")})]) == [{"a": "/run/caf?"}]
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
