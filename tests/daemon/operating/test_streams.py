@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -226,3 +227,39 @@ def test_its_limits_fit_together() -> None:
     from hwentropyd.serving import workers  # noqa: PLC0415 - for this claim only
 
     assert workers.STOP_SECONDS + streams.STOP_SECONDS < 1.0
+
+
+@pytest.mark.process
+def test_a_confined_worker_still_says_something() -> None:
+    """Its thread is started under Landlock and seccomp, and may make the calls it needs."""
+    script = (
+        "import sys\n"
+        "from hwentropyd import confinement\n"
+        "from hwentropyd.operating import logs\n"
+        "import logging\n"
+        "def main():\n"
+        "    logs.set_up()\n"
+        "    logging.warning('before')\n"
+        "    confinement.confine_worker()\n"
+        "    streams.release()\n"
+        "    logging.warning('after')\n"
+        "    return 0\n"
+        "streams.install(held=True)\nstreams.run(main)\n"
+    )
+    done = ran(script, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (0, b"before\nafter\n")
+
+
+def test_a_socket_that_is_not_read_is_not_waited_for() -> None:
+    """The journal's stream is one."""
+    ours, journal = socket.socketpair()
+    with ours, journal:
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        out = output(ours.fileno())
+        for _ in range(3 * QUEUE_BYTES // len(LINE)):
+            out.write(LINE)
+        assert not out.finish(0.0)
+        text = ""
+        while "missing here" not in text:
+            text += journal.recv(65536).decode()
+        assert out.finish(PATIENCE)
