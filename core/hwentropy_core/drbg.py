@@ -17,7 +17,7 @@ with known answers.
 What this does not do: it is not one of the mechanisms of SP 800-90A, it does
 not know how much entropy its materials hold (the pool does), it is not
 thread-safe and does not notice a fork (its owner locks, and forks nothing).
-Who reads the memory of a large transfer under way learns that whole transfer.
+Whoever reads the memory of a large transfer under way learns all of that transfer.
 """
 
 import struct

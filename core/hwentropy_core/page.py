@@ -10,9 +10,9 @@ native byte order, in 64-bit words:
     word 3   lease epoch: moves with the generation, and when the service fails closed
 
 Whoever finds the generation other than their own rekeys, so a read that raced
-with a write costs one rekey too many at worst.  The holder of a lease looks at
-the epoch alone: one read tells both that a new seed is due and that there is
-none to be had any more.
+with a write costs one rekey too many at worst.  The holder of a lease reads the
+epoch alone: one read tells both that a new seed is due and that there is none
+to be had any more.
 
 What this does not protect against: the page says nothing when the supervisor
 was killed and left it; the workers end with their supervisor's channel.  A

@@ -1,8 +1,12 @@
-"""The daemon: one supervisor that owns the sources, and workers that serve.
+"""The daemon: a supervisor that collects entropy, and workers that hand out bytes.
 
-config     what the operator wrote             sampler        one source's thread
-pool       what the sources gave, credited     root        pool -> root DRBG -> generation
-service    when to reseed, degrade, fail       supervisor  ties it together, in one event loop
-workers    starts, feeds and replaces workers  worker/     the serving process
-listeners  the sockets                         control     the Varlink interface
+command, supervisor   the command line; what ties the rooms together, in one event loop
+config/               what the operator wrote
+sampling/             one source each: its thread, its health
+seeding/              what the sources gave, when it is a seed, and the root DRBG
+serving/              sockets, and connections on their way to a worker
+worker/               the serving process
+channel               what supervisor and workers say to each other
+operating/            control socket, status, log, service manager
+confinement/          what each process gives up
 """

@@ -2,9 +2,9 @@
 
 One message is one SEQPACKET datagram: a kind byte and fixed fields, native byte
 order (both ends are the same program).  Kinds a worker takes: a connection
-(with its descriptor), a seed, an answer to a wish for fresh entropy, a wake-up
+(with its descriptor), a seed, an answer to a request for fresh entropy, a wake-up
 after a state change, a ping, a stop.  Kinds it sends: ready, a connection that
-ended, a wish for fresh entropy, bytes drawn, a pong.
+ended, a request for fresh entropy, bytes drawn, a pong.
 
 Both ends trust each other; a message that does not parse is a bug and ends the
 worker, which is then replaced.
@@ -83,7 +83,7 @@ class Seed(Message):
 
 @dataclass(frozen=True, slots=True)
 class Fresh(Message):
-    """Supervisor: whether a connection's wish for fresh entropy was met."""
+    """Supervisor: whether a connection's request for fresh entropy was met."""
 
     kind = b"F"
     layout = struct.Struct("=Q?")
@@ -93,7 +93,7 @@ class Fresh(Message):
 
 @dataclass(frozen=True, slots=True)
 class Wake(Message):
-    """Supervisor: the state on the page changed; look at what waits."""
+    """Supervisor: the state on the page changed; check what waits."""
 
     kind = b"W"
     layout = struct.Struct("=")

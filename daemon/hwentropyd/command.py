@@ -161,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _directory(text: str) -> Path:
     if not text:
-        # Path("") is the working directory: an unset shell variable, not a wish.
+        # Path("") is the working directory: an unset shell variable, meant by nobody.
         raise argparse.ArgumentTypeError("it is empty; name a directory")
     return Path(text)
 

@@ -106,7 +106,7 @@ class SourceConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, fro
     min_entropy: Annotated[float, msgspec.Meta(ge=LEAST_MIN_ENTROPY, le=64)] | None = None
     """Claimed bits per sample in place of the kind's own figure."""
     deadline: Annotated[float, msgspec.Meta(ge=0.05, le=60)] = 5.0
-    """Seconds one read of a few dozen samples may take before it counts as hung.
+    """Seconds one read of a few dozen samples may take before it is taken for hung.
     Ten times the longest stall seen of a virtio-rng device (0.5 s)."""
 
 
@@ -120,7 +120,7 @@ class Source(ABC):
     by_default: ClassVar[bool] = True
     """Whether it is used when the configuration does not name it."""
     credited: ClassVar[bool] = True
-    """False where what it yields can never count (recorded samples)."""
+    """False where what it yields is never credited (recorded samples)."""
 
     @abstractmethod
     def __init__(self, config: SourceConfig) -> None:

@@ -7,7 +7,7 @@
 
 `rng_current` gives the independence group: `tpm-rng-0` is TPM 0, the same as
 the kind `tpm2` on /dev/tpmrm0, and is credited once.  The kernel may change it
-at any time, so it is looked at after every read: samples of a device that has
+at any time, so that name is checked after every read: samples of a device that has
 changed are thrown away with an error, and the next `open` has the new group.
 
 What this does not protect against: a driver that overstates its quality (never
@@ -148,7 +148,7 @@ class HardwareRng(Source):
         quality = self._attribute("rng_quality") if known else None
         self._quality = int(quality) if quality is not None and quality.isdecimal() else None
         if known and not self._current and self.config.group is None:
-            # It may be the TPM: counting it beside `tpm2` would count one origin twice.
+            # It may be the TPM: beside `tpm2` one origin would be credited twice.
             self.close()
             raise SourceAbsent(
                 f"{self._sysfs}/rng_current does not say which device is behind {self._path}",

@@ -49,7 +49,7 @@ class Sparing(logging.Filter):
     """Lets BURST records of a kind through in PERIOD; a kind is a place in the code.
 
     The last one says that the rest is left out, the next one how many were.  Debug
-    records all pass: who asks for them wants them.
+    records all pass: whoever asks for them wants them all.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -3,8 +3,8 @@
 By default the one ends a process on the spot and the other raises KeyboardInterrupt
 wherever it is: both leave socket files behind while they are being made.  asyncio's
 handlers hold only as long as its loop.  So one handler, installed before the imports that
-take time and never taken away, notes the signal; who goes on to something that lasts
-asks `received`, and a running loop is woken.
+take time and never taken away, notes the signal.  The start asks `received` before it
+makes anything that lasts, and a running loop is woken.
 
 A child's end is its supervisor's to decide, so it ignores both, although Ctrl-C and a
 unit's stop reach the whole process group: it is executed with them `blocked`, so that

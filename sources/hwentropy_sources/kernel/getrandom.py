@@ -26,7 +26,7 @@ KERNEL_CLAIM: Final = Claim(
     provenance="the kernel's CRNG is credited by policy, not by measurement",
 )
 
-#: Seconds between two looks at a kernel that is not initialised yet: a
+#: Seconds between two tries while the generator is not initialised: a
 #: hundredth of the default deadline of 5 s, so waiting costs 20 calls a second.
 POLL_SECONDS: Final = 0.05
 

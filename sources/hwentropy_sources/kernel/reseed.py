@@ -13,7 +13,7 @@ reseeds by itself, once a minute (CRNG_RESEED_INTERVAL in Linux's random.c).
 
 What this does not protect against: a CPU whose instructions lie, which the
 kernel hashes together with all else it has; and a kernel that does not do what
-it says.  For samples of the instruction itself see `cpu_instruction`.
+it says.  For samples of the instruction itself see `cpu.rdseed`.
 """
 
 import errno
@@ -113,7 +113,7 @@ class CpuViaKernel(Source):
         return Description(KERNEL_GROUP, KERNEL_CLAIM, facts)
 
     def open(self) -> None:
-        """Look at the CPU and at what we may ask of the kernel."""
+        """Find out what the CPU has, and whether the kernel lets us ask for a reseed."""
         self.close()
         try:
             flags = cpu_flags(self._cpuinfo.read_text(errors="replace"))

@@ -175,7 +175,7 @@ class Tpm2(Source):
 
 
 def _check_device(path: Path) -> None:
-    """Look whether it is there, for a better reason than libtss2's "I/O error".
+    """Check whether it is there, for a better reason than libtss2's "I/O error".
 
     A TPM is opened and closed.  Any other device is not: closing a terminal,
     for one, may end what is behind it.

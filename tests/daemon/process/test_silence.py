@@ -20,7 +20,7 @@ pytestmark = pytest.mark.process
 
 
 def ignore(*_: object) -> None:
-    """Hear of bytes drawn or of a wish, and do nothing."""
+    """Hear of bytes drawn or of a request, and do nothing."""
 
 
 async def started() -> WorkerPool:

@@ -153,7 +153,7 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(daemon: Daemon) -> No
 
 
 def test_an_answer_for_a_worker_that_has_just_gone_is_forgotten() -> None:
-    """Its wish for fresh entropy may be met in the moment in which it is closed."""
+    """Its request for fresh entropy may be met in the moment in which it is closed."""
 
     def nothing(*_: object) -> None:
         """Nobody listens to the worker here."""
