@@ -8,7 +8,7 @@ A field that comes later has a default: a client of a later version then still r
 a daemon of an earlier one says.  Nothing here may ever hold entropy or a key.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 
@@ -61,6 +61,27 @@ class WorkerStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserStatus:
+    """One user: what it has of the service, and what it was refused."""
+
+    uid: int
+    cgroup: str
+    """The control group, of a service or container, that tells users of one uid apart."""
+    operator: bool
+    """Whether the reserve is open to it."""
+    connections: int
+    """Open now."""
+    unread_bytes: int
+    """Memory set aside for replies that it has not read."""
+    refused_connections: int
+    """Refused, since its share was in use."""
+    over_quota: int
+    """Requests above its rates."""
+    not_permitted: int
+    """Connections and requests that the configuration does not permit it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyStatus:
     """What a seed takes."""
 
@@ -92,6 +113,8 @@ class ServiceStatus:
     policy: PolicyStatus
     sockets: list[str]
     """The paths that it listens on."""
+    users: list[UserStatus] = field(default_factory=list)
+    """Those with connections or refusals, 128 at most, the largest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

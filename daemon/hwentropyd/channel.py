@@ -46,7 +46,7 @@ class Assign(Message):
     """Supervisor: serve this connection; its descriptor comes with the message."""
 
     kind = b"C"
-    layout = struct.Struct("=QBQIIi")
+    layout = struct.Struct("=QBQIIi?QQQ")
     id: int
     role: Role
     user: int
@@ -55,12 +55,18 @@ class Assign(Message):
     gid: int
     pid: int
     """As SO_PEERCRED says; 0 where the peer's process is not visible from here."""
+    may_have_fresh: bool
+    """Whether the user may ask for prediction resistance."""
+    requests_per_second: int
+    bytes_per_second: int
+    leases_per_second: int
+    """Of all the user's connections; 0: no limit."""
 
     def encode(self) -> bytes:
         """The datagram."""
-        role = _ROLES.index(self.role)
-        fields = (self.id, role, self.user, self.uid, self.gid, self.pid)
-        return self.kind + self.layout.pack(*fields)
+        values = [getattr(self, name) for name in self.__dataclass_fields__]
+        values[1] = _ROLES.index(self.role)
+        return self.kind + self.layout.pack(*values)
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
@@ -89,6 +95,15 @@ class Fresh(Message):
     layout = struct.Struct("=Q?")
     id: int
     met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FreshRefused(Message):
+    """Supervisor: a connection's user has had its share of fresh entropy for now."""
+
+    kind = b"O"
+    layout = struct.Struct("=Q")
+    id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +157,17 @@ class WantFresh(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Refused(Message):
+    """Worker: requests of a user that it refused since the last such message."""
+
+    kind = b"N"
+    layout = struct.Struct("=QQQ")
+    user: int
+    over_quota: int
+    not_permitted: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drawn(Message):
     """Worker: bytes handed out since the last such message."""
 
@@ -163,7 +189,10 @@ class Pong(Message):
 
 _KINDS: Final[dict[bytes, type[Message]]] = {
     one.kind: one
-    for one in (Assign, Seed, Fresh, Wake, Ping, Stop, Ready, Closed, WantFresh, Drawn, Pong)
+    for one in (
+        *(Assign, Seed, Fresh, FreshRefused, Wake, Ping, Stop),
+        *(Ready, Closed, WantFresh, Refused, Drawn, Pong),
+    )
 }
 
 

@@ -30,7 +30,10 @@ from .seeding.pool import Contribution, Seed
 from .seeding.root import Root
 from .seeding.seeder import Seeder
 from .serving.acceptor import Acceptor
+from .serving.access import Rules
+from .serving.gate import Gate
 from .serving.listeners import Listeners
+from .serving.shares import Shares
 from .serving.workers import PING_SECONDS, WorkerHandle, WorkerPool
 
 log = logging.getLogger(__name__)
@@ -69,15 +72,18 @@ class Supervisor:
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._settled = asyncio.Event()
         self._seeded = asyncio.Event()
+        self._shares = Shares(config.server.max_connections, config.unread_bytes)
+        gate = Gate(self._shares, Rules.from_config(config), time.monotonic)
         self._workers = WorkerPool(
             self.root,
             config.server,
             drawn=lambda count: self._handle(seeder.Drawn(count)),
             want_fresh=self._want_fresh,
             ended=self._connection_ended,
+            refused=gate.note_refused,
         )
         self._acceptors = [
-            Acceptor(listener, self._workers)
+            Acceptor(listener, gate, self._workers)
             for listener in listeners.sockets
             if listener.role is not Role.CONTROL
         ]
@@ -183,6 +189,7 @@ class Supervisor:
             sources=self.sources(),
             policy=PolicyStatus(min_bits=pool.min_bits, min_groups=pool.min_groups),
             sockets=[str(listener.path) for listener in self._listeners.sockets],
+            users=self._shares.status(),
         )
 
     def _deliver(self, contribution: Contribution) -> None:

@@ -6,6 +6,7 @@ How the pages format and install is in tests/client/test_man_pages.py.
 
 import argparse
 import inspect
+import json
 import re
 import shlex
 from pathlib import Path
@@ -23,7 +24,12 @@ from hwentropy_sources.registry import BUILT_IN, default_kinds, source_class
 from hwentropyd import command
 from hwentropyd.config import words as config_words
 from hwentropyd.config.load import DEFAULT_FILE, load
-from hwentropyd.config.schema import PoolConfig, ServerConfig
+from hwentropyd.config.schema import (
+    AccessConfig,
+    LimitsConfig,
+    PoolConfig,
+    ServerConfig,
+)
 from hwentropyd.operating import signals
 from hwentropyd.serving import listeners
 from support.mdoc import ROOT, Page, environment_read_by
@@ -42,11 +48,17 @@ CODE = [
 TABLES: dict[str, type[Any]] = {
     "[pool]": PoolConfig,
     "[server]": ServerConfig,
+    "[limits]": LimitsConfig,
+    "[access]": AccessConfig,
     "[sources.NAME]": SourceConfig,
 }
 
 #: What holds for a key that has no default of its own.
 UNSET = {
+    "unread_bytes": "24 KiB for each connection",
+    "connections": "the fair share",
+    "requests_per_second": "no limit",
+    "bytes_per_second": "no limit",
     "kind": "the name of the table",
     "group": "what the source says of itself",
     "min_entropy": "the figure of the kind",
@@ -74,6 +86,8 @@ def written(value: object) -> str:
     """A default as the page has it, which is as TOML has it."""
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, tuple):
+        return json.dumps(value)
     return str(value).lower() if isinstance(value, bool | int) else f'"{value}"'
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from hwentropy.control import ServiceStatus, SourceStatus, convert
+from hwentropy.control import ServiceStatus, SourceStatus, UserStatus, convert
 
 from .exits import ExitCode
 from .layout import Cell, printable, show_lines, show_table, state_cell
@@ -96,11 +96,31 @@ def _status_rows(answer: ServiceStatus) -> list[tuple[Cell, Cell]]:
             f"{len(answer.workers)}, {_number(connections, 'connection')}, "
             f"{_number(served, 'request')} answered",
         ),
+        *(row("refused", _refused(user)) for user in answer.users if _refusals(user)),
         row("daemon", f"version {answer.version}, process {answer.pid}"),
         row("running for", _duration(answer.uptime_seconds)),
         *(row("socket", path) for path in answer.sockets),
     ]
     return rows
+
+
+def _refusals(user: UserStatus) -> int:
+    return user.refused_connections + user.over_quota + user.not_permitted
+
+
+def _refused(user: UserStatus) -> str:
+    """Of one user, what is not zero."""
+    counts = [
+        f"{count} {what}"
+        for count, what in (
+            (user.refused_connections, "over its share of connections"),
+            (user.over_quota, "over its rates"),
+            (user.not_permitted, "not permitted"),
+        )
+        if count
+    ]
+    where = f" in {user.cgroup}" if user.cgroup else ""
+    return f"uid {user.uid}{where}: {', '.join(counts)}"
 
 
 def _number(count: int, what: str) -> str:

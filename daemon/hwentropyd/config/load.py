@@ -17,8 +17,19 @@ from hwentropy_core.errors import HwentropyError
 from hwentropy_sources import registry
 from hwentropy_sources.contract import SourceConfig
 
-from . import words
-from .schema import Config, PoolConfig, ServerConfig, SourceSetup
+from . import principals, words
+from .principals import Principal
+from .schema import (
+    Access,
+    AccessConfig,
+    Config,
+    LimitsConfig,
+    LimitsFor,
+    PoolConfig,
+    ServerConfig,
+    SourceSetup,
+    UserLimits,
+)
 
 #: Read when no --config is given, if it is there.
 DEFAULT_FILE: Final = Path("/etc/hwentropy/hwentropyd.toml")
@@ -48,7 +59,12 @@ class ConfigError(HwentropyError):
 _TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "pool": PoolConfig,
     "server": ServerConfig,
+    "limits": LimitsConfig,
+    "access": AccessConfig,
 }
+
+#: Tables below [limits], and the kind of principal that each of their keys names.
+_LIMITS_FOR: Final = {"users": "user", "units": "unit", "groups": "group"}
 _Path = tuple[str, ...]
 _Origins = dict[_Path, Path]
 
@@ -168,6 +184,7 @@ def _build(merged: dict[str, Any], origins: _Origins, files: list[Path]) -> Conf
             if homes and not isinstance(value, dict):
                 raise _error((name,), origins, f"stands in no table; put it below {homes[0]}")
             raise _error((name,), origins, f"unknown table; allowed are {_listed(allowed)}")
+    merged, special = _split_limits(merged)
     typed = {
         name: _convert(merged.get(name, {}), struct, (name,), origins)
         for name, struct in _TABLES.items()
@@ -178,6 +195,9 @@ def _build(merged: dict[str, Any], origins: _Origins, files: list[Path]) -> Conf
     return Config(
         pool=typed["pool"],
         server=typed["server"],
+        limits=typed["limits"],
+        limits_for=tuple(_limits_for(special, origins)),
+        access=_access(typed["access"], origins),
         sources=tuple(_sources(sources, origins)),
         files=tuple(files),
     )
@@ -190,6 +210,42 @@ def _tables_with(key: str) -> list[str]:
         for name, struct in _TABLES.items()
         if key in {field.encode_name for field in msgspec.structs.fields(struct)}
     ]
+
+
+def _split_limits(merged: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tables of [limits] that are for one user, unit or group, apart from the rest."""
+    limits = merged.get("limits")
+    if not isinstance(limits, dict):
+        return merged, {}
+    special = {kind: limits[kind] for kind in _LIMITS_FOR if kind in limits}
+    general = {key: value for key, value in limits.items() if key not in special}
+    return {**merged, "limits": general}, special
+
+
+def _limits_for(tables: Mapping[str, Any], origins: _Origins) -> Iterator[LimitsFor]:
+    for kind, table in tables.items():
+        path = ("limits", kind)
+        if not isinstance(table, dict):
+            raise _error(path, origins, f"must be tables: [limits.{kind}.<name>]")
+        for name, value in table.items():
+            limits = _convert(value, UserLimits, (*path, name), origins)
+            try:
+                who = principals.of(_LIMITS_FOR[kind], name)
+            except ValueError as error:
+                raise _error((*path, name), origins, str(error)) from None
+            yield LimitsFor(who, limits)
+
+
+def _access(config: AccessConfig, origins: _Origins) -> Access:
+    def looked_up(key: str, written: tuple[str, ...]) -> tuple[Principal, ...]:
+        try:
+            return tuple(map(principals.parse, written))
+        except ValueError as error:
+            raise _error(("access", key), origins, str(error)) from None
+
+    return Access(
+        *(looked_up(key, getattr(config, key)) for key in AccessConfig.__struct_fields__)
+    )
 
 
 def _sources(tables: Mapping[str, Any], origins: _Origins) -> Iterable[SourceSetup]:

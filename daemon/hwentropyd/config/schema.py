@@ -16,6 +16,8 @@ from hwentropyd.seeding.availability import AvailabilityPolicy
 from hwentropyd.seeding.pool import SeedPolicy
 from hwentropyd.seeding.seeder import SeederPolicy
 
+from .principals import Principal
+
 
 class PoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[pool]`: what makes a seed, and when a new one is due."""
@@ -40,6 +42,53 @@ class ServerConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     prediction_resistance_seconds: Annotated[float, Meta(ge=0.1, le=600)] = 10.0
 
 
+class UserLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[limits.users.NAME]`, `[limits.units.NAME]`, `[limits.groups.NAME]`: of one user."""
+
+    connections: Annotated[int, Meta(ge=1, le=65536)] | None = None
+    requests_per_second: Annotated[int, Meta(ge=1, le=1 << 30)] | None = None
+    bytes_per_second: Annotated[int, Meta(ge=1, le=1 << 40)] | None = None
+    leases_per_second: Annotated[int, Meta(ge=1, le=1 << 30)] | None = None
+    fresh_per_second: Annotated[int, Meta(ge=1, le=1 << 30)] | None = None
+
+
+class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[limits]`: what each user may have; without a figure its fair share."""
+
+    unread_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] | None = None
+    connections: Annotated[int, Meta(ge=1, le=65536)] | None = None
+    requests_per_second: Annotated[int, Meta(ge=1, le=1 << 30)] | None = None
+    bytes_per_second: Annotated[int, Meta(ge=1, le=1 << 40)] | None = None
+    # One for each of its connections at the default max_connections.  At some 40 us
+    # each (docs/bench.md) a sixth of a worker.
+    leases_per_second: Annotated[int, Meta(ge=1, le=1 << 30)] = 4096
+    # A question to the supervisor and its answer, some 100 us: a tenth of its CPU.
+    fresh_per_second: Annotated[int, Meta(ge=1, le=1 << 30)] = 1000
+
+
+class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[access]`: who may use what."""
+
+    entropy: tuple[str, ...] = ("*",)
+    stream: tuple[str, ...] = ("*",)
+    prediction_resistance: tuple[str, ...] = ("*",)
+
+
+class Access(msgspec.Struct, frozen=True):
+    """`[access]`, names looked up."""
+
+    entropy: tuple[Principal, ...]
+    stream: tuple[Principal, ...]
+    prediction_resistance: tuple[Principal, ...]
+
+
+class LimitsFor(msgspec.Struct, frozen=True):
+    """The limits of one user, unit or group."""
+
+    who: Principal
+    limits: UserLimits
+
+
 class SourceSetup(msgspec.Struct, frozen=True):
     """One `[sources.<name>]` table."""
 
@@ -53,6 +102,9 @@ class Config(msgspec.Struct, frozen=True):
 
     pool: PoolConfig
     server: ServerConfig
+    limits: LimitsConfig
+    limits_for: tuple[LimitsFor, ...]
+    access: Access
     sources: tuple[SourceSetup, ...]
     """The enabled ones, built-in defaults first."""
     files: tuple[Path, ...] = ()
@@ -70,6 +122,17 @@ class Config(msgspec.Struct, frozen=True):
                 degraded_bytes=pool.degraded_bytes,
             ),
             self.server.prediction_resistance_seconds,
+        )
+
+    @property
+    def unread_bytes(self) -> int:
+        """Memory for unread replies: as configured, else enough for every connection.
+
+        24 KiB each: a small buffer (serving/shares.py) and a fifth for larger ones; and
+        64 MiB, 250 connections at full speed, where there are few.
+        """
+        return self.limits.unread_bytes or max(
+            64 << 20, 24 * 1024 * self.server.max_connections
         )
 
     @property

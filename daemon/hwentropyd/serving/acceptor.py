@@ -6,11 +6,9 @@ in its channel, or no descriptor is left, accepting rests for a moment.
 
 import asyncio
 import errno
-import socket
 from typing import Final
 
-from . import identity
-from .incoming import Incoming
+from .gate import Gate
 from .listeners import Listener
 from .workers import WorkerPool
 
@@ -26,9 +24,10 @@ _NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 class Acceptor:
     """One data socket, watched from `start` to `stop`."""
 
-    def __init__(self, listener: Listener, workers: WorkerPool) -> None:
+    def __init__(self, listener: Listener, gate: Gate, workers: WorkerPool) -> None:
         self._sock = listener.sock
         self._role = listener.role
+        self._gate = gate
         self._workers = workers
         self._loop = asyncio.get_running_loop()
         self._stopped = False
@@ -53,18 +52,12 @@ class Acceptor:
                     continue  # the client has gone already
                 self._rest()
                 return
-            self._take(client)
+            incoming = self._gate.admit(client, self._role)
+            if incoming is not None:
+                self._workers.assign(incoming)
             if self._workers.full:
                 self._rest()
                 return
-
-    def _take(self, client: socket.socket) -> None:
-        try:
-            peer = identity.of(client)
-        except OSError:
-            client.close()
-            return
-        self._workers.assign(Incoming(client, self._role, peer, peer.uid, _nothing))
 
     def _rest(self) -> None:
         self._loop.remove_reader(self._sock)
@@ -73,7 +66,3 @@ class Acceptor:
     def _resume(self) -> None:
         if not self._stopped:
             self.start()
-
-
-def _nothing() -> None:
-    """Nobody is told."""

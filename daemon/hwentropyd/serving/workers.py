@@ -86,8 +86,8 @@ class WorkerHandle:
         self.asked: float | None = None
         """When the ping was sent that it has not answered yet."""
         self.ready = False
-        self.connections: dict[int, Callable[[], None]] = {}
-        """Whom to tell of its end, by its number."""
+        self.connections: dict[int, Incoming] = {}
+        """By number; the socket of each is closed here."""
         self.requests = 0
         self.bytes = 0
 
@@ -168,10 +168,12 @@ class WorkerPool:
         drawn: Callable[[int], None],
         want_fresh: Callable[[WorkerHandle, int], None],
         ended: Callable[[WorkerHandle, int], None],
+        refused: Callable[[int, int, int], None],
     ) -> None:
         """`drawn` hears of bytes handed out, `want_fresh` of prediction resistance.
 
-        `ended` hears of a connection that is over, by its worker and number.
+        `ended` hears of a connection that is over, by its worker and number; `refused` of
+        requests over quota and not permitted, by the user's number.
         """
         self.root = root
         self.workers: list[WorkerHandle] = []
@@ -179,6 +181,7 @@ class WorkerPool:
         self._drawn = drawn
         self._want_fresh = want_fresh
         self._ended = ended
+        self._refused = refused
         self.loop = asyncio.get_running_loop()
         self._serial = 0
         self._next_connection = 0
@@ -203,10 +206,7 @@ class WorkerPool:
         return bool(self._held)
 
     def assign(self, incoming: Incoming) -> None:
-        """Hand a connection to the worker with the fewest; closes it above the limit."""
-        if sum(len(one.connections) for one in self.workers) >= self.server.max_connections:
-            incoming.turn_away()
-            return
+        """Hand a connection to the worker with the fewest, or to its user's one worker."""
         if self._held or not self._hand_over(incoming):
             self._held.append(incoming)
             if len(self._held) == 1:
@@ -279,13 +279,20 @@ class WorkerPool:
 
     def _hand_over(self, incoming: Incoming) -> bool:
         message = incoming.assign(self._next_connection)
-        for worker in sorted(self.workers, key=lambda one: len(one.connections)):
+        for worker in self._candidates(incoming):
             if worker.hand_over(message, incoming.sock.fileno()):
-                worker.connections[self._next_connection] = incoming.ended
+                worker.connections[self._next_connection] = incoming
                 self._next_connection += 1
                 incoming.sock.close()
                 return True
         return False
+
+    def _candidates(self, incoming: Incoming) -> list[WorkerHandle]:
+        """Those that may take it, best first."""
+        if incoming.admission.allowance.pinned and self.workers:
+            # Its user's requests are counted in one place.
+            return [self.workers[incoming.admission.user % len(self.workers)]]
+        return sorted(self.workers, key=lambda one: len(one.connections))
 
     def _retry_held(self) -> None:
         while self._held:
@@ -317,7 +324,15 @@ class WorkerPool:
         if isinstance(message, channel.Closed):
             self._over(worker, message.id)
         elif isinstance(message, channel.WantFresh):
-            self._want_fresh(worker, message.id)
+            incoming = worker.connections.get(message.id)
+            if incoming is None:
+                return  # it has ended meanwhile
+            if incoming.admit_fresh(incoming.admission):
+                self._want_fresh(worker, message.id)
+            else:
+                worker.send(channel.FreshRefused(message.id))
+        elif isinstance(message, channel.Refused):
+            self._refused(message.user, message.over_quota, message.not_permitted)
         elif isinstance(message, channel.Drawn):
             self._drawn(message.count)
         elif isinstance(message, channel.Pong):
@@ -331,9 +346,9 @@ class WorkerPool:
                 self._all_ready.set()
 
     def _over(self, worker: WorkerHandle, number: int) -> None:
-        ended = worker.connections.pop(number, None)
-        if ended is not None:
-            ended()
+        incoming = worker.connections.pop(number, None)
+        if incoming is not None:
+            incoming.ended(incoming.admission)
             self._ended(worker, number)
 
     def _lost(self, worker: WorkerHandle) -> None:

@@ -11,6 +11,7 @@ import sys
 from typing import Final, NoReturn
 
 from hwentropy_core.page import PageReader
+from hwentropy_core.wire import Status
 from hwentropyd import channel, confinement
 from hwentropyd.operating import logs, signals, streams
 
@@ -47,10 +48,15 @@ class WorkerProcess:
             elif isinstance(message, channel.Seed):
                 self._generator.seed(message.generation, bytearray(message.seed))
             elif isinstance(message, channel.Fresh):
-                self._engine.answer_fresh(message.id, met=message.met)
+                met = Status.OK if message.met else Status.FAILED_CLOSED
+                self._engine.answer_fresh(message.id, met)
+            elif isinstance(message, channel.FreshRefused):
+                self._engine.answer_fresh(message.id, Status.OVER_QUOTA)
             elif isinstance(message, channel.Wake):
                 self._engine.resume()
             elif isinstance(message, channel.Ping):
+                for refused in self._engine.take_refused():
+                    self._send(channel.Refused(*refused))
                 totals = self._engine.totals()
                 self._send(
                     channel.Pong(totals, self._generator.drawn, self._generator.take_drawn())

@@ -14,16 +14,19 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
 from hwentropy_core.page import ServiceState
+from hwentropy_core.wire import Status
 from hwentropyd.channel import Assign
 
 from . import protocols
 from .connection import Buffers, ClientConnection
 from .drbg import WorkerDrbg
 from .protocols import LeaseTerms, Wait
+from .quota import Quotas
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,7 @@ class Engine:
         self._requests_of_ended = 0
         self._empty = threading.Event()
         self._draining = False
+        self._quotas = Quotas(time.monotonic)
 
     @property
     def alone(self) -> bool:
@@ -88,7 +92,8 @@ class Engine:
         linger = struct.pack("ll", 0, round(SOCKET_WAIT_SECONDS * 1_000_000))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, linger)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, linger)
-        protocol = protocols.make(assigned.role, self._generator, self._terms)
+        quota = self._quotas.of(assigned)
+        protocol = protocols.make(assigned, self._generator, self._terms, quota)
         connection = ClientConnection(
             sock, assigned.id, assigned.user, protocol, self._generator
         )
@@ -110,15 +115,19 @@ class Engine:
         for connection in ready:
             self._put_back(connection, Wait.YIELD)
 
-    def answer_fresh(self, number: int, *, met: bool) -> None:
-        """Tell a connection whether its wish for fresh entropy was met."""
+    def take_refused(self) -> list[tuple[int, int, int]]:
+        """User, requests over quota, requests not permitted: new ones since the last call."""
+        return self._quotas.take_refused()
+
+    def answer_fresh(self, number: int, status: Status) -> None:
+        """Tell a connection how its wish for fresh entropy ended; OK when it was met."""
         with self._lock:
             waiting = self._waiting.get(number)
             if waiting is None or waiting[1] is not Wait.FRESH:
                 return
             del self._waiting[number]
         connection = waiting[0]
-        connection.protocol.fresh = met
+        connection.protocol.fresh = status
         self._put_back(connection, Wait.YIELD)
 
     def drain(self, seconds: float) -> None:

@@ -21,7 +21,12 @@ from hwentropy_sources.registry import BUILT_IN, default_kinds, source_class
 from hwentropyd.command import main
 from hwentropyd.config import words as config_words
 from hwentropyd.config.load import MAX_FILE_BYTES, ConfigError, load
-from hwentropyd.config.schema import PoolConfig, ServerConfig
+from hwentropyd.config.schema import (
+    AccessConfig,
+    LimitsConfig,
+    PoolConfig,
+    ServerConfig,
+)
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "config" / "hwentropyd.toml"
@@ -30,6 +35,16 @@ GUIDE = ROOT / "docs" / "configuration.md"
 
 #: `key = value`, set or commented out.
 _KEY = re.compile(r"^(?P<off># )?(?P<key>[a-z][a-z_0-9]*) = (?P<value>.+)$")
+
+#: The tables that are no source's.
+GENERAL: dict[str, type[Any]] = {
+    "pool": PoolConfig,
+    "server": ServerConfig,
+    "limits": LimitsConfig,
+    "access": AccessConfig,
+}
+
+GENERAL_AND_SOURCE: list[type[Any]] = [*GENERAL.values(), SourceConfig]
 
 Write = Callable[[str], Path]
 
@@ -56,7 +71,7 @@ def built_in(tmp_path: Path, mocker: MockerFixture) -> Any:
 def structs() -> dict[str, type[Any]]:
     """Every table that the daemon knows, with its structure."""
     kinds = {f"sources.{kind}": source_class(kind).Config for kind in BUILT_IN}
-    return {"pool": PoolConfig, "server": ServerConfig, **kinds}
+    return {**GENERAL, **kinds}
 
 
 def fields_of(struct: type[Any]) -> dict[str, Any]:
@@ -90,6 +105,9 @@ def test_the_shipped_file_says_what_holds_without_it(built_in: Any) -> None:
     shipped = load(SHIPPED)
     assert shipped.pool == built_in.pool == PoolConfig()
     assert shipped.server == built_in.server == ServerConfig()
+    assert shipped.limits == built_in.limits == LimitsConfig()
+    assert shipped.access == built_in.access
+    assert (shipped.limits_for, built_in.limits_for) == ((), ())
     assert shipped.sources == built_in.sources
     assert [one.name for one in shipped.sources] == list(default_kinds())
     assert (shipped.files, built_in.files) == ((SHIPPED,), ())
@@ -156,15 +174,13 @@ def test_the_guide_has_a_row_for_every_key() -> None:
         for line in GUIDE.read_text().splitlines()
         if (match := re.match(r"\| `([a-z_]+)` \|", line))
     }
-    for struct in (PoolConfig, ServerConfig, SourceConfig):
+    for struct in GENERAL_AND_SOURCE:
         for key, field in fields_of(struct).items():
             assert config_words.allowed(struct, key).lower() in rows[key].lower(), key
             if field.default not in {None, ""}:
-                default = str(field.default).lower()
+                default = str(field.default).lower().replace("('*',)", '["*"]')
                 assert f"| `{default.removesuffix('.0')}`" in rows[key], key
-    assert rows.keys() == {
-        key for struct in (PoolConfig, ServerConfig, SourceConfig) for key in fields_of(struct)
-    }
+    assert rows.keys() == {key for struct in GENERAL_AND_SOURCE for key in fields_of(struct)}
 
 
 # Which file says it
@@ -226,9 +242,37 @@ def test_an_error_names_the_file_that_set_the_key(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[pol]", "pol: unknown table; allowed are pool, server, sources"),
+        ("[pol]", "pol: unknown table; allowed are pool, server, limits, access, sources"),
         ("workers = 2", "workers: stands in no table; put it below [server]"),
-        ("worker = 2", "worker: unknown table; allowed are pool, server, sources"),
+        (
+            "worker = 2",
+            "worker: unknown table; allowed are pool, server, limits, access, sources",
+        ),
+        (
+            "[access]\nstream = ['alice']",
+            'access.stream: must be "*", "user:NAME", "group:NAME" or "unit:NAME"',
+        ),
+        (
+            "[access]\nstream = ['user:no-such-user']",
+            "access.stream: there is no user 'no-such-user' on this machine",
+        ),
+        (
+            "[limits.users.no-such-user]\nconnections = 1",
+            "limits.users.no-such-user: there is no user 'no-such-user' on this machine",
+        ),
+        (
+            "[limits.groups.0]\nconnections = 0",
+            "limits.groups.0.connections: must be a whole number from 1 to 65536, not 0",
+        ),
+        (
+            "[limits.units.nginx]\nconnections = 1",
+            "limits.units.nginx: 'nginx' is no unit that has processes: NAME.service",
+        ),
+        ("[limits]\nusers = 3", "limits.users: must be tables: [limits.users.<name>]"),
+        (
+            "[limits.users.root]\nunread_bytes = 3",
+            "limits.users.root.unread_bytes: unknown key; allowed are connections, ",
+        ),
         ("[server]\nworker = 2", "server.worker: unknown key; allowed are workers, "),
         (
             "[sources.os]\npath = ''",

@@ -23,6 +23,7 @@ from support.raw_client import (
     LEASE,
     MAX_READ,
     OK,
+    OVER_QUOTA,
     PREDICTION_RESISTANCE,
     READ,
     TOO_LONG,
@@ -233,10 +234,12 @@ def test_a_thousand_connections_at_once_are_all_served(daemon: Daemon) -> None:
 
 
 def test_connections_above_the_limit_are_closed_and_the_others_go_on() -> None:
-    """With max_connections = 20, ten of thirty are closed; room that is made is given away."""
-    with Daemon(ONLY_OS + "[server]\nmax_connections = 20\n") as daemon, ExitStack() as stack:
+    """With 20, ten of thirty are told so and closed; room that is made is given away."""
+    limits = "[server]\nmax_connections = 20\n[limits]\nconnections = 20\n"
+    with Daemon(ONLY_OS + limits) as daemon, ExitStack() as stack:
         wait_until_alone(daemon)
         socks = [stack.enter_context(daemon.connect()) for _ in range(30)]
+        assert {read_reply(sock).status for sock in socks[20:]} == {OVER_QUOTA}
         assert all(is_closed(sock) for sock in socks[20:])
         assert all(ask(sock, 8).status == OK for sock in socks[:20])
         socks[0].close()
@@ -309,7 +312,7 @@ while True:
     for sock in socks:
         send_request(sock, READ, PREDICTION_RESISTANCE, 1, 32)
     for sock in socks:
-        assert read_reply(sock).status == OK
+        assert read_reply(sock).status in {OK, OVER_QUOTA}
 """
 
 

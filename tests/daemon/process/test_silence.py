@@ -28,7 +28,12 @@ async def started() -> WorkerPool:
     root = Root()
     root.reseed(Seed([(b"test", bytearray(range(40)))], {}, frozenset()), ignore)
     pool = WorkerPool(
-        root, ServerConfig(workers=2), drawn=ignore, want_fresh=ignore, ended=ignore
+        root,
+        ServerConfig(workers=2),
+        drawn=ignore,
+        want_fresh=ignore,
+        ended=ignore,
+        refused=ignore,
     )
     pool.start()
     async with asyncio.timeout(PATIENCE):

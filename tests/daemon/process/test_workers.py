@@ -160,7 +160,12 @@ def test_an_answer_for_a_worker_that_has_just_gone_is_forgotten() -> None:
 
     async def scenario() -> None:
         pool = WorkerPool(
-            Root(), ServerConfig(workers=1), drawn=nothing, want_fresh=nothing, ended=nothing
+            Root(),
+            ServerConfig(workers=1),
+            drawn=nothing,
+            want_fresh=nothing,
+            ended=nothing,
+            refused=nothing,
         )
         pool.start()
         (worker,) = pool.workers

@@ -11,11 +11,16 @@ from typing import Any, cast
 import pytest
 from pytest_mock import MockerFixture
 
+from hwentropyd.config.principals import Principal
+from hwentropyd.config.schema import Access, LimitsConfig
 from hwentropyd.role import Role
 from hwentropyd.serving import acceptor as module
 from hwentropyd.serving.acceptor import AT_ONCE, Acceptor
+from hwentropyd.serving.access import Rules
+from hwentropyd.serving.gate import Gate
 from hwentropyd.serving.incoming import Incoming
 from hwentropyd.serving.listeners import Listener
+from hwentropyd.serving.shares import Shares
 from hwentropyd.serving.workers import WorkerPool
 
 #: Seconds that the event loop may take to get somewhere on a busy machine.
@@ -32,6 +37,13 @@ class Workers:
     def assign(self, incoming: Incoming) -> None:
         """Keep it."""
         self.taken.append(incoming)
+
+
+def everybody_in() -> Gate:
+    """A gate with room for more than a test connects."""
+    anybody = (Principal("everybody"),)
+    rules = Rules(Access(anybody, anybody, anybody), LimitsConfig(), (), None)
+    return Gate(Shares(4096, 1 << 30), rules, lambda: 0.0)
 
 
 class Failing:
@@ -77,7 +89,7 @@ class Bench:
         if errors is not None:
             sock = cast("socket.socket", Failing(sock, errors))
         listener = Listener(role, self.path, sock, inherited=False)
-        return Acceptor(listener, cast("WorkerPool", self.workers))
+        return Acceptor(listener, everybody_in(), cast("WorkerPool", self.workers))
 
     async def until(self, count: int) -> None:
         """Wait until the workers have so many connections."""

@@ -43,6 +43,8 @@ from hwentropyd.worker.connection import CHUNK_BYTES, Buffers, ClientConnection
 from hwentropyd.worker.drbg import WorkerDrbg
 from hwentropyd.worker.protocols import LeaseTerms, Wait
 from hwentropyd.worker.protocols.native import FAST_PATH_BYTES, NativeProtocol
+from hwentropyd.worker.quota import Quota
+from support.assigned import assigned
 
 #: Lengths around every boundary of the code that answers.
 LENGTHS = [
@@ -100,7 +102,9 @@ class Bench:
         self.load = Load()
         self.buffers = Buffers()
         terms = LeaseTerms(1 << 30, 300, self.page.fd)
-        self.protocol = protocols.make(role, self.generator, terms)
+        message = assigned(1, role)
+        quota = Quota(message, lambda: 0.0)
+        self.protocol = protocols.make(message, self.generator, terms, quota)
         self.connection = ClientConnection(ours, 1, 1, self.protocol, self.generator)
         self._reader = ReplyReader()
         self.waits: list[Wait] = []
@@ -412,16 +416,12 @@ def test_a_seed_that_never_comes_ends_the_connection(
 # Prediction resistance
 
 
-@pytest.mark.parametrize(("met", "status"), [(True, Status.OK), (False, Status.FAILED_CLOSED)])
-def test_prediction_resistance_waits_for_its_answer(
-    bench: Bench,
-    met: bool,  # noqa: FBT001 (a table)
-    status: Status,
-) -> None:
+@pytest.mark.parametrize("status", [Status.OK, Status.FAILED_CLOSED, Status.OVER_QUOTA])
+def test_prediction_resistance_waits_for_its_answer(bench: Bench, status: Status) -> None:
     """The bytes when fresh entropy came, an error and none when it did not."""
     assert statuses(bench.ask(read(16, 1) + read(32, 2, 2) + read(16, 3))) == [(1, Status.OK)]
     assert bench.waits[-1] is Wait.FRESH
-    bench.protocol.fresh = met
+    bench.protocol.fresh = status
     assert statuses(bench.settle()) == [(2, status), (3, Status.OK)]
 
 
@@ -429,17 +429,17 @@ def test_every_request_with_prediction_resistance_asks_anew(bench: Bench) -> Non
     """One answer is for one request."""
     bench.client.sendall(read(32, 1, 2) + read(32, 2, 2))
     assert bench.settle() == []
-    bench.protocol.fresh = True
+    bench.protocol.fresh = Status.OK
     assert statuses(bench.settle()) == [(1, Status.OK)]
     assert bench.waits[-1] is Wait.FRESH
-    bench.protocol.fresh = True
+    bench.protocol.fresh = Status.OK
     assert statuses(bench.settle()) == [(2, Status.OK)]
 
 
 def test_an_answer_does_not_outlive_its_request(bench: Bench) -> None:
     """It came, and the service failed before it was used: the next request asks again."""
     assert bench.ask(read(32, 1, 2)) == []
-    bench.protocol.fresh = True
+    bench.protocol.fresh = Status.OK
     bench.page.state = ServiceState.FAILED
     assert statuses(bench.settle()) == [(1, Status.FAILED_CLOSED)]
     bench.page.state = ServiceState.OK

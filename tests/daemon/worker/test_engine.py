@@ -15,13 +15,13 @@ from pytest_mock import MockerFixture
 
 from hwentropy_core.page import PageReader, PageWriter, ServiceState
 from hwentropy_core.wire import HEADER, Op, Request, RequestFlag, Status, encode_request
-from hwentropyd.channel import Assign
 from hwentropyd.role import Role
 from hwentropyd.worker import engine as module
 from hwentropyd.worker.connection import ClientConnection
 from hwentropyd.worker.drbg import WorkerDrbg
 from hwentropyd.worker.engine import Engine
 from hwentropyd.worker.protocols import LeaseTerms, Wait
+from support.assigned import assigned
 
 PATIENCE = 20.0
 #: Fewer than a worker has, so that a test needs fewer connections to keep them busy.
@@ -66,7 +66,7 @@ class Bench:
         ours, client = socket.socketpair()
         client.settimeout(PATIENCE)
         self.clients.append(client)
-        self.engine.adopt(ours, Assign(len(self.clients) - 1, role, user, 1000, 1000, 1))
+        self.engine.adopt(ours, assigned(len(self.clients) - 1, role, user=user))
         return client
 
     def waiting(self, wait: Wait) -> int:
@@ -283,11 +283,9 @@ def test_a_connection_that_ends_on_its_way_back_is_left_alone(
     assert unseeded.ended.count(0) == 1
 
 
-@pytest.mark.parametrize(("met", "status"), [(True, Status.OK), (False, Status.FAILED_CLOSED)])
+@pytest.mark.parametrize("status", [Status.OK, Status.FAILED_CLOSED, Status.OVER_QUOTA])
 def test_a_wish_for_fresh_entropy_is_passed_on_and_answered(
-    bench: Bench,
-    met: bool,  # noqa: FBT001 (a table)
-    status: Status,
+    bench: Bench, status: Status
 ) -> None:
     """One wish for each request, and its answer to that connection only."""
     clients = [bench.connect(), bench.connect()]
@@ -297,10 +295,10 @@ def test_a_wish_for_fresh_entropy_is_passed_on_and_answered(
     until(lambda: bench.waiting(Wait.FRESH) == 2)
     bench.engine.resume()
     assert bench.waiting(Wait.FRESH) == 2
-    bench.engine.answer_fresh(0, met=met)
+    bench.engine.answer_fresh(0, status)
     assert reply(clients[0])[:2] == (1, status)
     assert bench.waiting(Wait.FRESH) == 1
-    bench.engine.answer_fresh(1, met=True)
+    bench.engine.answer_fresh(1, Status.OK)
     assert reply(clients[1])[:2] == (1, Status.OK)
 
 
@@ -311,11 +309,11 @@ def test_an_answer_to_nobody_is_nothing(bench: Bench) -> None:
     until(lambda: bench.waiting(Wait.FRESH) == 1)
     client.close()
     until(lambda: bench.ended == [0])
-    bench.engine.answer_fresh(0, met=True)
-    bench.engine.answer_fresh(99, met=True)
+    bench.engine.answer_fresh(0, Status.OK)
+    bench.engine.answer_fresh(99, Status.OK)
     other = bench.connect()
     other.sendall(read(32, 2))
-    bench.engine.answer_fresh(1, met=True)
+    bench.engine.answer_fresh(1, Status.OK)
     assert reply(other)[:2] == (2, Status.OK)
 
 

@@ -1,25 +1,28 @@
 """What a worker speaks, one module each: requests in, replies and waits out, no socket.
 
-`make` gives the protocol of a role; `hwentropyd.worker.connection` receives and sends.
+`make` gives that of a connection; `hwentropyd.worker.connection` receives and sends.
 """
 
-from typing import Final
-
+from hwentropyd.channel import Assign
 from hwentropyd.role import Role
 from hwentropyd.worker.drbg import WorkerDrbg
 
-from .contract import LeaseTerms, Reply, ServerProtocol, Wait
+from .contract import LeaseTerms, Quota, Reply, ServerProtocol, Wait
 from .native import NativeProtocol
 from .stream import StreamProtocol
 
-__all__ = ["LeaseTerms", "Reply", "ServerProtocol", "Wait", "make"]
-
-_BY_ROLE: Final[dict[Role, type[NativeProtocol | StreamProtocol]]] = {
-    Role.ENTROPY: NativeProtocol,
-    Role.STREAM: StreamProtocol,
-}
+__all__ = ["LeaseTerms", "Quota", "Reply", "ServerProtocol", "Wait", "make"]
 
 
-def make(role: Role, generator: WorkerDrbg, terms: LeaseTerms) -> ServerProtocol:
-    """The protocol of a connection of this role; KeyError for one that no worker serves."""
-    return _BY_ROLE[role](generator, terms)
+def make(
+    assigned: Assign, generator: WorkerDrbg, terms: LeaseTerms, quota: Quota
+) -> ServerProtocol:
+    """The protocol of a connection; ValueError for a role that no worker serves."""
+    match assigned.role:
+        case Role.ENTROPY:
+            fresh = assigned.may_have_fresh
+            return NativeProtocol(generator, terms, quota, may_have_fresh=fresh)
+        case Role.STREAM:
+            return StreamProtocol(generator, quota)
+        case _:
+            raise ValueError(f"no worker serves connections of role {assigned.role}")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import ClassVar, Protocol
 
+from hwentropy_core.wire import Status
+
 
 class Wait(Enum):
     """What a connection waits for."""
@@ -41,6 +43,36 @@ class Reply:
         """A descriptor that goes with its first byte, until it has gone."""
 
 
+class Quota(Protocol):
+    """What the connection's user may still have."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether every request has to be counted."""
+        ...
+
+    def admit_read(self, length: int, /) -> bool:
+        """Whether a READ of so many bytes is within the user's rates."""
+        ...
+
+    def admit_lease(self) -> bool:
+        """Whether a LEASE is."""
+        ...
+
+    @property
+    def stream_bytes(self) -> int:
+        """What a stream gives at a time."""
+        ...
+
+    def admit_stream(self) -> bool:
+        """Whether a stream may give so many now."""
+        ...
+
+    def refuse_permission(self) -> None:
+        """Count a request that the user may not make."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseTerms:
     """What comes with every lease."""
@@ -60,8 +92,8 @@ class ServerProtocol(Protocol):
     """Whether the connection ends after the replies it has given."""
     requests: int
     """Requests answered so far."""
-    fresh: bool | None
-    """The supervisor's answer to the wish for fresh entropy, once it is there."""
+    fresh: Status | None
+    """How the wish for fresh entropy ended, once that is known."""
 
     def feed(self, data: memoryview) -> None:
         """Take bytes from the client."""

@@ -23,7 +23,7 @@ from hwentropy_core.wire import (
 )
 from hwentropyd.worker.drbg import WorkerDrbg
 
-from .contract import LeaseTerms, Reply, Wait
+from .contract import LeaseTerms, Quota, Reply, Wait
 
 #: Requests up to here are answered in the shortest way when they come alone.  Their
 #: bytes take no more than some ten microseconds, so nobody waits for them to be made.
@@ -39,7 +39,9 @@ class NativeProtocol:
 
     __slots__ = (
         "_generator",
+        "_may_have_fresh",
         "_page_sent",
+        "_quota",
         "_reader",
         "_request",
         "_terms",
@@ -50,15 +52,19 @@ class NativeProtocol:
 
     reads: ClassVar = True
 
-    def __init__(self, generator: WorkerDrbg, terms: LeaseTerms) -> None:
+    def __init__(
+        self, generator: WorkerDrbg, terms: LeaseTerms, quota: Quota, *, may_have_fresh: bool
+    ) -> None:
         self.requests = 0
-        self.fresh: bool | None = None
+        self.fresh: Status | None = None
         self.closing = False
         self._generator = generator
         self._reader = RequestReader()
         self._request: Request | None = None
         """Taken from the reader, and waiting."""
         self._terms = terms
+        self._quota = quota
+        self._may_have_fresh = may_have_fresh
         self._page_sent = False
 
     @property
@@ -79,6 +85,7 @@ class NativeProtocol:
             op != _READ
             or flags > _DONT_BLOCK
             or not 0 < length <= FAST_PATH_BYTES
+            or self._quota.measured
             or self._generator.words[PageReader.STATE] != _OK_WORD
         ):
             return 0
@@ -119,12 +126,19 @@ class NativeProtocol:
                 return Wait.SEED
             return Reply(encode_reply(Status.NOT_SEEDED, request.tag))
         if request.flags & RequestFlag.PREDICTION_RESISTANCE:
+            if not self._may_have_fresh:
+                self._quota.refuse_permission()
+                return Reply(encode_reply(Status.NOT_PERMITTED, request.tag))
             if fresh is None:
                 return Wait.FRESH
-            if not fresh:
-                return Reply(encode_reply(Status.FAILED_CLOSED, request.tag))
+            if fresh is not Status.OK:
+                return Reply(encode_reply(fresh, request.tag))
         flags = ReplyFlag.DEGRADED if state is ServiceState.DEGRADED else ReplyFlag(0)
-        if request.op is Op.LEASE:
+        lease = request.op is Op.LEASE
+        quota = self._quota
+        if not (quota.admit_lease() if lease else quota.admit_read(request.length)):
+            return Reply(encode_reply(Status.OVER_QUOTA, request.tag))
+        if lease:
             return self._lease(request, flags)
         header = encode_reply(Status.OK, request.tag, request.length, flags)
         return Reply(header, request.length)

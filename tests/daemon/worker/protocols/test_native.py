@@ -1,5 +1,7 @@
 """The native protocol without a socket: bytes in, replies and waits out."""
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,21 +9,38 @@ from hypothesis import strategies as st
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.page import PageReader, PageWriter, ServiceState
 from hwentropy_core.wire import HEADER, Op, Status
-from hwentropyd.role import Role
 from hwentropyd.worker import protocols
 from hwentropyd.worker.drbg import WorkerDrbg
 from hwentropyd.worker.protocols import LeaseTerms, Reply, Wait
 from hwentropyd.worker.protocols.native import FAST_PATH_BYTES, NativeProtocol
+from hwentropyd.worker.quota import Quota
+from support.assigned import assigned
 
 
-def make(state: ServiceState = ServiceState.OK) -> NativeProtocol:
+def make(
+    state: ServiceState = ServiceState.OK,
+    *,
+    now: Sequence[float] = (0.0,),
+    may_have_fresh: bool = True,
+    requests_per_second: int = 0,
+    bytes_per_second: int = 0,
+    leases_per_second: int = 0,
+) -> NativeProtocol:
     """One of a worker that was seeded."""
     page = PageWriter()
     generator = WorkerDrbg(PageReader(page.fd), lambda: None)
     generator.seed(1, bytearray(b"s" * 32))
     page.generation = 1
     page.state = state
-    made = protocols.make(Role.ENTROPY, generator, LeaseTerms(1 << 20, 1, page.fd))
+    message = assigned(
+        may_have_fresh=may_have_fresh,
+        requests_per_second=requests_per_second,
+        bytes_per_second=bytes_per_second,
+        leases_per_second=leases_per_second,
+    )
+    quota = Quota(message, lambda: now[0])
+    terms = LeaseTerms(1 << 20, 1, page.fd)
+    made = protocols.make(message, generator, terms, quota)
     assert isinstance(made, NativeProtocol)
     return made
 
@@ -89,3 +108,56 @@ def test_a_bad_request_closes_behind_its_reply() -> None:
     replies, wait = ask(make(), bad + HEADER.pack(Op.READ, 0, 8, 32))
     assert [reply.fixed for reply in replies] == [HEADER.pack(Status.BAD_REQUEST, 0, 7, 0)]
     assert wait is Wait.END
+
+
+# Rates and permissions
+
+READ = HEADER.pack(Op.READ, 0, 1, 32)
+LEASE = HEADER.pack(Op.LEASE, 0, 2, 0)
+
+
+def headers(protocol: NativeProtocol, data: bytes) -> list[int]:
+    """The statuses of all replies."""
+    return [reply.fixed[0] for reply in ask(protocol, data)[0]]
+
+
+def test_requests_above_the_rate_are_refused_and_the_connection_goes_on() -> None:
+    """READ and LEASE alike; INFO is not counted; a second later there are more."""
+    now = [0.0]
+    protocol = make(now=now, requests_per_second=3)
+    info = HEADER.pack(Op.INFO, 0, 3, 0)
+    assert headers(protocol, READ * 2 + LEASE + READ + LEASE + info) == [0, 0, 0, 4, 4, 0]
+    now[0] = 1.0
+    assert headers(protocol, READ * 4) == [0, 0, 0, 4]
+
+
+def test_the_short_way_passes_no_rate_by() -> None:
+    """A user with a rate is counted in every request."""
+    protocol = make(requests_per_second=1)
+    assert small(protocol, READ, bytearray(64)) == 0
+    assert small(make(leases_per_second=1), READ, bytearray(64)) == 32
+
+
+def test_bytes_above_the_rate_are_refused() -> None:
+    """The one that goes beyond is served, and what it took beyond is owed."""
+    now = [0.0]
+    protocol = make(now=now, bytes_per_second=100)
+    large = HEADER.pack(Op.READ, 0, 1, 250)
+    assert headers(protocol, large + READ) == [0, 4]
+    now[0] = 1.0
+    assert headers(protocol, READ) == [4]
+    now[0] = 2.0
+    assert headers(protocol, READ) == [0]
+
+
+def test_leases_above_the_rate_are_refused_and_reads_are_not() -> None:
+    """A lease has a rate of its own, by default."""
+    assert headers(make(leases_per_second=2), LEASE * 3 + READ) == [0, 0, 4, 0]
+
+
+def test_prediction_resistance_that_is_not_permitted_waits_for_nothing() -> None:
+    """It is refused at once; without it the same user is served."""
+    wish = HEADER.pack(Op.READ, 2, 7, 32)
+    replies, _ = ask(make(may_have_fresh=False), wish + READ)
+    assert replies[0].fixed == HEADER.pack(Status.NOT_PERMITTED, 0, 7, 0)
+    assert replies[1].remaining == 32

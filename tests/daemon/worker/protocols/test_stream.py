@@ -7,6 +7,8 @@ from hwentropyd.role import Role
 from hwentropyd.worker import protocols
 from hwentropyd.worker.drbg import WorkerDrbg
 from hwentropyd.worker.protocols import LeaseTerms, Reply, Wait
+from hwentropyd.worker.quota import Quota
+from support.assigned import assigned
 
 
 @pytest.mark.parametrize(
@@ -23,7 +25,9 @@ def test_what_a_stream_gives_in_each_state(state: ServiceState, gives: Wait | No
     page = PageWriter()
     page.state = state
     generator = WorkerDrbg(PageReader(page.fd), lambda: None)
-    stream = protocols.make(Role.STREAM, generator, LeaseTerms(1, 1, page.fd))
+    message = assigned(role=Role.STREAM)
+    quota = Quota(message, lambda: 0.0)
+    stream = protocols.make(message, generator, LeaseTerms(1, 1, page.fd), quota)
     stream.feed(memoryview(b"GET / HTTP/1.1\r\n\r\n"))
     assert stream.answer_small(memoryview(bytes(8)), 8, memoryview(bytearray(64))) == 0
     reply = stream.next()
