@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -49,14 +50,24 @@ def wait_until_handled(process: "subprocess.Popen[bytes]") -> None:
         assert process.poll() is None
 
 
+def group_lives(number: int) -> bool:
+    """Whether a process of this group is left."""
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 def end(daemon: Daemon, process: "subprocess.Popen[bytes]") -> int:
     """Wait for its end; nothing may be left of it.  Returns its exit code."""
     code = process.wait(PATIENCE)
     assert not list(daemon.directory.glob("*.sock"))
     daemon.check_log()
     assert "KeyboardInterrupt" not in daemon.log
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # a worker that lives on
+    deadline = time.monotonic() + PATIENCE
+    while group_lives(process.pid):
+        assert time.monotonic() < deadline, "a child lives on"
     return code
 
 
