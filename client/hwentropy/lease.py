@@ -17,7 +17,7 @@ from typing import Final
 
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.memory import wipe
-from hwentropy_core.page import PageReader, ServiceState
+from hwentropy_core.page import PageReader, ServiceState, boottime
 from hwentropy_core.wire import (
     HEADER,
     LEASE_BYTES,
@@ -34,7 +34,6 @@ from hwentropy_core.wire import (
 from .blocking.connection import connect
 from .endpoint import expired, lost
 from .errors import refusal
-from .reservoir import boottime
 
 #: Room for one descriptor: the kernel closes what a peer sends beyond it.
 _ANCILLARY_BYTES: Final = socket.CMSG_LEN(array.array("i").itemsize)
@@ -49,7 +48,7 @@ class Granted:
     epoch: int
     """What the page has to say for as long as the lease is good."""
     ends: int
-    """When it ends, by `boottime`."""
+    """When it ends by its seconds; this and all times by `boottime`."""
     marked: bool
     """Whether the reply said that the daemon was degraded."""
 
@@ -59,11 +58,22 @@ class Granted:
         return self.page.words[PageReader.EPOCH] != self.epoch
 
     @property
+    def stops(self) -> int:
+        """When a new one is due, at the latest: its end, or that of a stuck daemon's word."""
+        until = self.page.words[PageReader.SERVES_UNTIL]
+        return min(self.ends, until) if until else self.ends
+
+    @property
     def degraded(self) -> bool:
         """Whether the daemon was degraded when it granted this, or is now."""
         # It may turn degraded under a lease, whose epoch stays; nobody is told but by
         # the page.  It turns `ok` with a new generation only, which ends the lease.
-        return self.marked or self.page.words[PageReader.STATE] == ServiceState.DEGRADED
+        words = self.page.words
+        return (
+            self.marked
+            or words[PageReader.STATE] == ServiceState.DEGRADED
+            or 0 < words[PageReader.OK_UNTIL] <= boottime()
+        )
 
 
 class LeaseConnection:

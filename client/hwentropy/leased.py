@@ -25,11 +25,12 @@ from typing import Final
 from hwentropy_core.drbg import Drbg
 from hwentropy_core.limits import KEY_BYTES
 from hwentropy_core.memory import wipe
+from hwentropy_core.page import boottime
 
 from .endpoint import entropy_path, lost
 from .errors import DaemonUnavailable, FailedClosed, HwentropyError
 from .lease import Granted, LeaseConnection
-from .reservoir import Reservoir, boottime, make_reservoir
+from .reservoir import Reservoir, make_reservoir
 
 #: Keystream made at one key change, 7 us beside the bytes' own 0.2 us per KiB.
 #: Larger than the daemon's, so that draws of 4 KiB share a change among 31 (1.2 us
@@ -155,7 +156,7 @@ class LeasedDrbg:
         if (
             granted is None
             or granted.outdated
-            or now >= granted.ends
+            or now >= granted.stops
             or not (self._budget or self.reservoir.left)
         ):
             self._renew(deadline)
@@ -231,7 +232,7 @@ class LeasedDrbg:
 
     def _next_stop(self, granted: Granted) -> int:
         """Until when bytes may be taken without another look at the connection."""
-        return min(granted.ends, self._next_look)
+        return min(granted.stops, self._next_look)
 
     def _let_go(self) -> None:
         self.forgotten += 1

@@ -18,11 +18,10 @@ Python version may lose its bytes; they are never given twice.
 import mmap
 import operator
 import threading
-import time
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, SupportsIndex
 
 from hwentropy_core.memory import wipe
-from hwentropy_core.page import PageReader
+from hwentropy_core.page import PageReader, boottime
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -35,11 +34,6 @@ _LEFT, _EPOCH, _DEADLINE = range(3)
 _WORD_BYTES: Final = 8
 #: Of the page, as far as it is looked at.
 _PAGE_BYTES: Final = _WORD_BYTES * (PageReader.EPOCH + 1)
-
-
-def boottime() -> int:
-    """The clock of `arm`'s deadline: CLOCK_BOOTTIME nanoseconds, which go on in suspend."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 class Reservoir(Protocol):
@@ -72,7 +66,7 @@ class Reservoir(Protocol):
         ...
 
     def arm(self, epoch: int, deadline: int, left: int, /) -> None:
-        """The last `left` bytes of the block are filled, for this epoch and until then.
+        """The last `left` bytes of the block are filled, for this epoch and until `boottime`.
 
         None are where its last word is 0: a block that was wiped (a filled one looks
         so once in 2^64).

@@ -17,6 +17,7 @@ from typing import Final
 
 from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
+from hwentropy_core.page import boottime
 from hwentropy_core.status import PolicyStatus, ServiceStatus, SourceStatus, iso_time
 from hwentropy_sources import registry
 
@@ -220,7 +221,7 @@ class Supervisor:
         if self._stop.is_set():
             return  # the sources have been told to stop
         try:
-            for action in self._seeder.handle(event, time.monotonic()):
+            for action in self._seeder.handle(event, boottime() / 1e9):
                 self._carry_out(action)
         except Exception as error:  # noqa: BLE001  (`run` raises it)
             # What was decided is not what was done: nothing that follows can be trusted.
@@ -238,8 +239,9 @@ class Supervisor:
                     sampler.demand()
             case seeder.Reseed(seed):
                 self._reseed(seed)
-            case seeder.Publish(state, reason):
-                self.root.page.state = state
+            case seeder.Publish(state, ok_until, serves_until):
+                self.root.page.publish(state, round(ok_until * 1e9), round(serves_until * 1e9))
+            case seeder.Announce(state, reason):
                 self._workers.wake()
                 if reason:
                     log.warning("%s: %s", state.label, reason)
@@ -265,7 +267,7 @@ class Supervisor:
         if self._waker is not None:
             self._waker.cancel()
         if at is not None:
-            self._waker = self._loop.call_later(at - time.monotonic(), self._wake)
+            self._waker = self._loop.call_later(at - boottime() / 1e9, self._wake)
 
     def _wake(self) -> None:
         self._woken_at = None

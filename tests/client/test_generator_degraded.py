@@ -12,12 +12,12 @@ import pytest
 from hwentropy import generator as module
 from hwentropy.command.analyze import PIECE
 from hwentropy.command.cli import run
-from hwentropy.errors import DEGRADED
+from hwentropy.errors import DEGRADED, FailedClosed
 from hwentropy.generator import Generator
 from hwentropy.leased import LOOK_NANOSECONDS, SMALL_BYTES
 from hwentropy.reservoir import PythonReservoir
 from hwentropy_core.page import ServiceState
-from hwentropy_core.wire import ReplyFlag, Request
+from hwentropy_core.wire import ReplyFlag, Request, Status
 from support.fake_leases import Leases
 from support.fake_server import FakeDaemon, Peer
 from support.script import environment
@@ -96,6 +96,44 @@ def test_the_page_tells_before_the_next_lease(
         generator.random_bytes(1)
     assert len(told()) == 1
     assert len(leases.seeds) == 2
+    generator.close()
+
+
+def test_a_daemon_that_is_stuck_is_degraded_by_the_clock(
+    daemon: FakeDaemon, leases: Leases, clock: list[int]
+) -> None:
+    """Past the time on the page, which nobody renews, without a word of anybody."""
+    leases.page.publish(ServiceState.OK, clock[0] + 100)
+    generator = Generator(PythonReservoir)
+    generator.configure(path=daemon.path)
+    generator.random_bytes(1)
+    clock[0] += 99
+    assert not generator.is_degraded()
+    clock[0] += 1
+    assert generator.is_degraded()
+    generator.close()
+
+
+@pytest.mark.parametrize("size", [1, SMALL_BYTES + 1])
+def test_a_lease_ends_with_the_time_on_the_page(
+    daemon: FakeDaemon, leases: Leases, clock: list[int], size: int
+) -> None:
+    """Not a byte later, unless the daemon grants another; renewed in time it goes on."""
+    leases.page.publish(ServiceState.OK, clock[0] + 50, clock[0] + 100)
+    generator = Generator(PythonReservoir)
+    generator.configure(path=daemon.path)
+    generator.random_bytes(size)
+    clock[0] += 99
+    generator.random_bytes(size)
+    leases.page.publish(ServiceState.DEGRADED, 0, clock[0] + 101)
+    clock[0] += 100
+    generator.random_bytes(size)
+    assert len(leases.seeds) == 2
+    leases.status = Status.FAILED_CLOSED
+    clock[0] += 1
+    for _ in range(2):
+        with pytest.raises(FailedClosed):
+            generator.random_bytes(size)
     generator.close()
 
 

@@ -27,8 +27,7 @@ from hwentropy import (
 )
 from hwentropy import lease as module
 from hwentropy.lease import LeaseConnection
-from hwentropy.reservoir import boottime
-from hwentropy_core.page import MAGIC, PageReader
+from hwentropy_core.page import MAGIC, PageReader, boottime
 from hwentropy_core.wire import HEADER, Lease, Status, encode_lease, encode_reply
 from support.fake_leases import Leases
 from support.fake_server import FakeDaemon, Hangup

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from hwentropy import reservoir as module
-from hwentropy.reservoir import PythonReservoir, Reservoir, boottime, make_reservoir
-from hwentropy_core.page import PageReader, PageWriter
+from hwentropy.reservoir import PythonReservoir, Reservoir, make_reservoir
+from hwentropy_core.page import PageReader, PageWriter, boottime
 from support import needed
 from support.script import run_script
 

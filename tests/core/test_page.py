@@ -6,12 +6,20 @@ import mmap
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from hwentropy_core.errors import ProtocolError
-from hwentropy_core.page import MAGIC, PAGE_BYTES, PageReader, PageWriter, ServiceState
+from hwentropy_core.page import (
+    MAGIC,
+    PAGE_BYTES,
+    PageReader,
+    PageWriter,
+    ServiceState,
+    boottime,
+)
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | 0x10 | fcntl.F_SEAL_SEAL
 
@@ -76,18 +84,69 @@ def test_layout_is_the_documented_one(writer: PageWriter) -> None:
     page = memoryview(mmap.mmap(writer.fd, PAGE_BYTES, prot=mmap.PROT_READ)).cast("Q")
     assert list(page[:4]) == [0x31475054_4E455748, 7, 3, 2]
     assert not any(page[4:])
+    writer.publish(ServiceState.OK, 11, 12)
+    assert list(page[:6]) == [0x31475054_4E455748, 7, 1, 2, 11, 12]
+    assert not any(page[6:])
+
+
+@pytest.mark.parametrize(
+    ("state", "times"),
+    [
+        (ServiceState.STARTING, [0, 0]),
+        (ServiceState.OK, [100, 200]),
+        (ServiceState.DEGRADED, [0, 200]),
+        (ServiceState.FAILED, [0, 0]),
+    ],
+)
+def test_a_state_has_the_times_that_it_lasts(
+    writer: PageWriter, state: ServiceState, times: list[int]
+) -> None:
+    """0 where it is not served at all: to compare with the clock alone is enough."""
+    words = PageReader(writer.fd).words
+    writer.publish(state, 100, 200)
+    assert [words[PageReader.OK_UNTIL], words[PageReader.SERVES_UNTIL]] == times
+    writer.state = state  # without an end
+    assert [words[PageReader.OK_UNTIL], words[PageReader.SERVES_UNTIL]] == [
+        2**63 - 1 if time else 0 for time in times
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "seen"),
+    [
+        (ServiceState.STARTING, ["starting"] * 4),
+        (ServiceState.OK, ["ok", "degraded", "degraded", "failed"]),
+        (ServiceState.DEGRADED, ["degraded", "degraded", "degraded", "failed"]),
+        (ServiceState.FAILED, ["failed"] * 4),
+    ],
+)
+def test_a_state_that_is_not_renewed_ends(
+    writer: PageWriter, state: ServiceState, seen: list[str]
+) -> None:
+    """By the reader's clock, whatever has become of the writer."""
+    reader = PageReader(writer.fd)
+    writer.publish(state, 100, 200)
+    assert [reader.state_at(now).label for now in (99, 100, 199, 200)] == seen
+    assert reader.state is state
+
+
+def test_the_clock_of_the_page_goes_on_in_suspend() -> None:
+    """CLOCK_BOOTTIME, in nanoseconds."""
+    before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    assert before <= boottime() <= time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 def test_epoch_moves_when_leases_end(writer: PageWriter) -> None:
     """A new generation and failing closed end every lease; other states do not."""
     words = PageReader(writer.fd).words
     seen = []
-    for state in (ServiceState.OK, ServiceState.DEGRADED, ServiceState.FAILED):
+    states = [ServiceState.OK, ServiceState.DEGRADED, ServiceState.FAILED, ServiceState.FAILED]
+    for state in states:
         writer.state = state
         seen.append(words[PageReader.EPOCH])
     writer.generation = 1
     seen.append(words[PageReader.EPOCH])
-    assert seen == [0, 0, 1, 2]
+    assert seen == [0, 0, 1, 1, 2]
 
 
 # Only the writer writes.

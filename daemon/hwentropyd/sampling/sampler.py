@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hwentropy_core.memory import wipe
+from hwentropy_core.page import boottime
 from hwentropy_core.status import SourceStatus, iso_time
 from hwentropy_sources.contract import (
     STARTUP_SAMPLES,
@@ -74,6 +75,7 @@ class Sampler:
         changed: Callable[[bool], None],
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
+        boot: Callable[[], float] = lambda: boottime() / 1e9,
     ) -> None:
         """`changed` is called, from the sampler's thread, after every change of state.
 
@@ -92,6 +94,7 @@ class Sampler:
         self._deliver = deliver
         self._changed = changed
         self._monotonic = monotonic
+        self._boot = boot
         self.monitor = SourceMonitor(monotonic, wall)
         self._description = self._described()
         self._lock = threading.Condition()
@@ -245,7 +248,7 @@ class Sampler:
             return
         claim = self._description.claim
         count = self._batch(claim)
-        started = self._monotonic()
+        started = self._boot()
         data = self._read(count, claim)
         with self._lock:
             usable = self.monitor.sampled(data, count)

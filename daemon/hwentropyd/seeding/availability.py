@@ -37,7 +37,7 @@ class AvailabilityPolicy:
 
 @dataclass(slots=True)
 class Availability:
-    """The service's state; `now` is monotonic seconds throughout."""
+    """The service's state; `now` is in seconds of a clock that never goes back."""
 
     policy: AvailabilityPolicy
     state: ServiceState = ServiceState.STARTING
@@ -86,6 +86,14 @@ class Availability:
         if self.state is ServiceState.DEGRADED:
             self._fail_if(now)
         return self.state is not before
+
+    @property
+    def deadlines(self) -> tuple[float, float]:
+        """Until when it is `ok`, and serves at all, unless something happens before."""
+        if self.state is ServiceState.DEGRADED:
+            return self._degraded_at, self._degraded_at + self.policy.degraded_seconds
+        overdue = self._seeded_at + OVERDUE * self.policy.reseed_seconds
+        return overdue, overdue + self.policy.degraded_seconds
 
     def shortage(self, healthy: AbstractSet[str]) -> str:
         """Why these groups can make no seed, or nothing where they can."""

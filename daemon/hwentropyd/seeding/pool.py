@@ -37,7 +37,7 @@ class Contribution:
     bits: float
     """Credited min-entropy; 0 when it is mixed in but not credited."""
     started: float
-    """Monotonic time before the first sample was asked for."""
+    """The seeder's clock before the first sample was asked for, in seconds."""
 
     def __repr__(self) -> str:
         return f"<Contribution of {self.source}: {len(self.data)} bytes, {self.bits} bits>"

@@ -131,7 +131,16 @@ class Reseed:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """The service is in another state; the reason, where it is not `ok`."""
+    """Show everybody this state, and until when it holds if nothing more is said."""
+
+    state: ServiceState
+    ok_until: float
+    serves_until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """The state has changed: wake who waits for one; the reason, where it is not `ok`."""
 
     state: ServiceState
     reason: str
@@ -146,7 +155,7 @@ class Answer:
     reason: str = ""
 
 
-Action: TypeAlias = Demand | Reseed | Publish | Answer
+Action: TypeAlias = Demand | Reseed | Publish | Announce | Answer
 
 
 class Seeder:
@@ -229,7 +238,7 @@ class Seeder:
         if enough and (met or (due and self._pool.sufficient())):
             actions += self._reseed(now)
         if self._availability.observe(now, healthy):
-            actions.append(self._publish())
+            actions += [self._publish(), self._announce()]
         return actions
 
     def _reseed(self, now: float) -> list[Action]:
@@ -238,9 +247,9 @@ class Seeder:
         before = self._availability.state
         self._availability.reseeded(now, seed.groups)
         self._reseeded_at = now
-        actions: list[Action] = [Reseed(seed)]
+        actions: list[Action] = [Reseed(seed), self._publish()]
         if before is not self._availability.state:
-            actions.append(self._publish())
+            actions.append(self._announce())
         return [*actions, *(Answer(who, met=True) for who in met)]
 
     def _demand_if_due(self, now: float) -> list[Action]:
@@ -271,7 +280,10 @@ class Seeder:
         return [Answer(who, met=False, reason=reason) for who in overdue]
 
     def _publish(self) -> Publish:
-        return Publish(self._availability.state, self._availability.reason)
+        return Publish(self._availability.state, *self._availability.deadlines)
+
+    def _announce(self) -> Announce:
+        return Announce(self._availability.state, self._availability.reason)
 
     def _healthy_groups(self) -> frozenset[str]:
         return frozenset(

@@ -3,9 +3,13 @@
 The generation is compared before every draw (one memory read).  While it
 differs from the DRBG's own, the draw waits for the seed that the supervisor
 sent before it moved the page; should that never come, the draw fails.
+
+The state is that on the page, and no better than the age of the seed allows: a
+supervisor that is stuck does not keep it.
 """
 
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -14,7 +18,7 @@ from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import KEY_BYTES, SMALL_BYTES
 from hwentropy_core.locked import locked_drbg
 from hwentropy_core.memory import wipe
-from hwentropy_core.page import PageReader, ServiceState
+from hwentropy_core.page import PageReader, ServiceState, boottime
 
 #: Seconds to wait for the seed of a generation that is already on the page.  It
 #: is in the channel by then, so this is only ever reached when the worker's main
@@ -22,6 +26,12 @@ from hwentropy_core.page import PageReader, ServiceState
 SEED_WAIT: Final = 2.0
 #: The page gives no wake-up, so a waiting draw looks again this often, in seconds.
 _LOOK_AGAIN: Final = 0.0005
+
+#: Seconds that a supervisor has to renew a page whose time is over: twice its tick.  A
+#: machine that wakes from a suspend finds it over, and its supervisor as well as ever.
+RENEWAL_SECONDS: Final = 1.0
+#: Seconds between two looks for that, which every thread takes.
+_RENEWAL_LOOK: Final = 0.01
 
 #: Bytes handed out before they are reported, so that `reseed_bytes` and
 #: `degraded_bytes` hold to within this much a worker: what one worker serves in
@@ -39,6 +49,10 @@ class WorkerDrbg:
     def __init__(self, page: PageReader, report: Callable[[], None]) -> None:
         """`report` is called, from any thread, at every REPORT_BYTES drawn."""
         self.words = page.words
+        self._page = page
+        self._overdue = 0
+        """The time on the page whose end was waited for."""
+        self._renewal_ends = 0.0
         # Where it cannot be locked the supervisor says so, whose limit is the same.
         self._drbg, _ = locked_drbg(b"worker")
         self._generation = 0
@@ -50,8 +64,11 @@ class WorkerDrbg:
 
     @property
     def state(self) -> ServiceState:
-        """The service state on the page."""
-        return ServiceState(self.words[PageReader.STATE])
+        """The service state as of now; waits where the page may be about to be renewed."""
+        state = self._page.state_at(boottime())
+        if state is ServiceState.FAILED and self._page.state is not state:
+            return self._await_renewal()
+        return state
 
     def seed(self, generation: int, seed: bytearray) -> None:
         """Take the seed of a generation and overwrite it."""
@@ -106,6 +123,18 @@ class WorkerDrbg:
             drawn = self.drawn - self._reported
             self._reported = self.drawn
             return drawn
+
+    def _await_renewal(self) -> ServiceState:
+        """The state once the page is renewed, or RENEWAL_SECONDS after the first who asked."""
+        overdue = self.words[PageReader.SERVES_UNTIL]
+        if overdue != self._overdue:
+            self._overdue = overdue
+            self._renewal_ends = time.monotonic() + RENEWAL_SECONDS
+        while (state := self._page.state_at(boottime())) is ServiceState.FAILED:
+            if time.monotonic() >= self._renewal_ends:
+                break
+            time.sleep(_RENEWAL_LOOK)
+        return state
 
     def _await_seed(self) -> None:
         for _ in range(round(SEED_WAIT / _LOOK_AGAIN)):

@@ -110,6 +110,7 @@ class Bench:
             changed=self.changes.append,
             monotonic=self.clock,
             wall=lambda: 1.7e9,
+            boot=self.clock,
         )
 
     @property

@@ -12,6 +12,7 @@ from hwentropyd.seeding.pool import Contribution, SeedPolicy
 from hwentropyd.seeding.seeder import (
     FRESH_SECONDS,
     Action,
+    Announce,
     Answer,
     Delivered,
     Demand,
@@ -90,10 +91,11 @@ def test_the_first_seed_is_mixed_in_before_it_is_said() -> None:
     bench = Bench()
     assert bench.give(1.0, FULL - 1) == []
     assert bench.seeder.reason == "collecting the first seed"
-    reseed, publish = bench.give(2.0, 1)
+    reseed, publish, announce = bench.give(2.0, 1)
     assert isinstance(reseed, Reseed)
     assert reseed.seed.credited == {"a": FULL}
-    assert publish == Publish(ServiceState.OK, "")
+    assert publish == Publish(ServiceState.OK, 122.0, 722.0)
+    assert announce == Announce(ServiceState.OK, "")
     assert (bench.seeder.state, bench.seeder.reason) == (ServiceState.OK, "")
 
 
@@ -159,18 +161,29 @@ def test_the_last_credited_source_goes_and_comes_back() -> None:
     """Said once each: degraded, failed after its limit, and ok with the next seed."""
     bench = Bench(AnySource("a", "x"), AnySource("b", "y", credited=False)).seeded()
     bench.sources[0].usable = False
-    [said] = only(Publish, bench.at(1.0, SourceChanged("a", usable=False)))
-    assert said == Publish(
+    [said] = only(Announce, bench.at(1.0, SourceChanged("a", usable=False)))
+    assert said == Announce(
         ServiceState.DEGRADED,
         "0 healthy credited groups of sources, min_groups asks for 1",
     )
-    assert only(Publish, bench.at(600.9, Tick())) == []
-    [said] = only(Publish, bench.at(601.0, Tick()))
+    assert only(Announce, bench.at(600.9, Tick())) == []
+    [said] = only(Announce, bench.at(601.0, Tick()))
     assert said.state is ServiceState.FAILED
     assert said.reason.endswith("stopped after 600 s (degraded_seconds)")
     bench.sources[0].usable = True
-    assert only(Publish, bench.at(602.0, SourceChanged("a", usable=True))) == []
-    assert only(Publish, bench.give(603.0)) == [Publish(ServiceState.OK, "")]
+    assert only(Announce, bench.at(602.0, SourceChanged("a", usable=True))) == []
+    assert only(Announce, bench.give(603.0)) == [Announce(ServiceState.OK, "")]
+
+
+def test_every_seed_and_every_state_says_how_long_it_holds() -> None:
+    """Twice `reseed_seconds` from the seed on, and `degraded_seconds` after it is degraded."""
+    bench = Bench().seeded()
+    bench.at(50.0, Drawn(1000))
+    assert only(Publish, bench.give(50.0)) == [Publish(ServiceState.OK, 170.0, 770.0)]
+    assert only(Publish, bench.at(170.0, Tick())) == []
+    assert only(Publish, bench.at(170.5, Tick())) == [
+        Publish(ServiceState.DEGRADED, 170.5, 770.5)
+    ]
 
 
 # Requests for fresh entropy
@@ -181,7 +194,7 @@ def test_a_fresh_request_is_met_by_what_is_read_after_it() -> None:
     bench = Bench().seeded()
     assert bench.at(1.0, FreshWanted("x")) == [Demand()]
     assert not only(Answer, bench.give(1.1, started=0.9))
-    reseed, answer = bench.give(1.2, started=1.1)
+    reseed, _, answer = bench.give(1.2, started=1.1)
     assert isinstance(reseed, Reseed)
     assert answer == Answer("x", met=True)
     assert bench.seeder.wake_at is None

@@ -4,6 +4,7 @@
 # pyright: reportPrivateUsage=false
 
 import threading
+from itertools import count
 
 import pytest
 from pytest_mock import MockerFixture
@@ -75,6 +76,37 @@ def test_the_state_is_that_on_the_page(bench: Bench) -> None:
     for state in ServiceState:
         bench.page.state = state
         assert bench.generator.state is state
+
+
+def test_a_page_that_is_not_renewed_ends_the_service(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """At its times: degraded, then failed, once the supervisor has had time to renew it."""
+    now = mocker.patch.object(module, "boottime")
+    slept = mocker.patch("hwentropyd.worker.drbg.time.sleep")
+    mocker.patch("hwentropyd.worker.drbg.time.monotonic", side_effect=count(0.0, 0.3))
+    bench.page.publish(ServiceState.OK, 100, 200)
+    seen = []
+    for now.return_value in (99, 100, 199, 200, 201):
+        seen.append((bench.generator.state, slept.call_count))
+    assert seen == [
+        (ServiceState.OK, 0),
+        (ServiceState.DEGRADED, 0),
+        (ServiceState.DEGRADED, 0),
+        (ServiceState.FAILED, 3),
+        (ServiceState.FAILED, 3),  # it was waited for once
+    ]
+
+
+def test_a_page_that_is_renewed_late_ends_nothing(bench: Bench, mocker: MockerFixture) -> None:
+    """After a suspend its time is over, and the supervisor is as well as before."""
+    mocker.patch.object(module, "boottime", return_value=200)
+    bench.page.publish(ServiceState.OK, 100, 200)
+    mocker.patch(
+        "hwentropyd.worker.drbg.time.sleep",
+        side_effect=lambda _: bench.page.publish(ServiceState.DEGRADED, 0, 300),
+    )
+    assert bench.generator.state is ServiceState.DEGRADED
 
 
 @pytest.mark.parametrize("large", [False, True])

@@ -1,6 +1,7 @@
 """The native protocol (docs/protocol.md): which reply a request gets, or what it waits for."""
 
 import json
+from time import CLOCK_BOOTTIME, clock_gettime_ns
 from typing import ClassVar, Final
 
 from hwentropy_core import VERSION
@@ -29,7 +30,6 @@ from .contract import LeaseTerms, Quota, Reply, Wait
 #: bytes take no more than some ten microseconds, so nobody waits for them to be made.
 FAST_PATH_BYTES: Final = 16 * 1024
 
-_OK_WORD: Final = int(ServiceState.OK)
 _READ: Final = int(Op.READ)
 _DONT_BLOCK: Final = int(RequestFlag.DONT_BLOCK)
 
@@ -86,7 +86,8 @@ class NativeProtocol:
             or flags > _DONT_BLOCK
             or not 0 < length <= FAST_PATH_BYTES
             or self._quota.measured
-            or self._generator.words[PageReader.STATE] != _OK_WORD
+            # The state and the age of the seed in one: 0 unless it is `ok`.
+            or clock_gettime_ns(CLOCK_BOOTTIME) >= self._generator.words[PageReader.OK_UNTIL]
         ):
             return 0
         HEADER.pack_into(outbox, 0, 0, 0, tag, length)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwentropy_core.limits import MAX_READ
-from hwentropy_core.page import PageReader, PageWriter, ServiceState
-from hwentropy_core.wire import HEADER, Op, Status
+from hwentropy_core.page import NEVER, PageReader, PageWriter, ServiceState, boottime
+from hwentropy_core.wire import HEADER, Op, ReplyFlag, Status
 from hwentropyd.worker import protocols
 from hwentropyd.worker.drbg import WorkerDrbg
 from hwentropyd.worker.protocols import LeaseTerms, Reply, Wait
@@ -20,6 +20,7 @@ from support.assigned import assigned
 def make(
     state: ServiceState = ServiceState.OK,
     *,
+    ok_until: int = NEVER,
     now: Sequence[float] = (0.0,),
     may_have_fresh: bool = True,
     requests_per_second: int = 0,
@@ -31,7 +32,7 @@ def make(
     generator = WorkerDrbg(PageReader(page.fd), lambda: None)
     generator.seed(1, bytearray(b"s" * 32))
     page.generation = 1
-    page.state = state
+    page.publish(state, ok_until)
     message = assigned(
         may_have_fresh=may_have_fresh,
         requests_per_second=requests_per_second,
@@ -86,6 +87,17 @@ def test_the_short_way_answers_as_the_long_one(
 def test_the_short_way_is_for_a_healthy_daemon_only(state: ServiceState) -> None:
     """In any other state there is more to say than `ok`."""
     assert small(make(state), HEADER.pack(Op.READ, 0, 1, 32), bytearray(64)) == 0
+
+
+@pytest.mark.parametrize("op", [Op.READ, Op.LEASE])
+def test_what_is_served_past_the_time_on_the_page_is_flagged(op: Op) -> None:
+    """A supervisor that is stuck keeps nothing `ok`, the short way neither."""
+    protocol, request = make(ok_until=boottime()), HEADER.pack(op, 0, 1, 32 * (op is Op.READ))
+    assert small(protocol, request, bytearray(64)) == 0
+    [reply], _ = ask(protocol, request)
+    status, flags, _, _ = HEADER.unpack_from(reply.fixed)
+    assert status == Status.OK
+    assert flags & ReplyFlag.DEGRADED
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 9, 16])
