@@ -3,13 +3,14 @@
 import os
 import re
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from support.daemon import Daemon
 from support.pipes import Pipe, small_pipe
-from support.raw_client import OK
+from support.raw_client import OK, PATIENCE
 
 pytestmark = pytest.mark.process
 
@@ -53,3 +54,20 @@ def test_what_is_lost_is_said_once_the_pipe_is_read(pipe: Pipe) -> None:
         assert re.search(r"\n\d+ lines are missing here: they could not be written", text)
         assert text.count("control connection ended") > 100
         assert daemon.stop() < STOP_SECONDS
+
+
+def test_exit_codes_are_what_they_are_without_a_reader(pipe: Pipe) -> None:
+    """2 for a configuration that is a FIFO, 3 for a directory that is served."""
+    with Daemon() as daemon:
+        fifo = daemon.directory / "fifo"
+        os.mkfifo(fifo)
+        for arguments, code in ((["--config", str(fifo)], 2), ([], 3)):
+            ended = subprocess.run(
+                [*daemon.command(), *arguments],
+                stdout=pipe.write,
+                stderr=pipe.write,
+                timeout=PATIENCE,
+                check=False,
+            )
+            assert ended.returncode == code
+        daemon.check()
