@@ -3,7 +3,7 @@
 Every sample passes through the repetition count test (RCT, SP 800-90B 4.4.1) and
 the adaptive proportion test (APT, 4.4.2).  The bytes of a source that was
 whitened before we see it pass through the same two tests once more as 64-bit
-words: a block that repeats looks fine byte by byte and is plain in words.
+words: a block that repeats shows in words and not in bytes.
 
 One fault raises one alarm:
 

@@ -2,7 +2,7 @@
 
     absent -> starting -> healthy <-> suspect -> failed -> (pause) -> starting
 
-* `starting`: opened, and 1,024 samples are tested before the first one counts.
+* `starting`: opened, and 1,024 samples are tested before the first one is used.
 * `suspect`: an intermittent alarm (false alarm rate 2^-30 per sample).  Nothing
   it yields is used until 1,024 samples in a row raise none.
 * `failed`: a permanent alarm (2^-60), a fault, or a third intermittent alarm
@@ -32,7 +32,7 @@ from . import Alarm, Finding, HealthTests, Level
 FIRST_PAUSE: Final = 1.0
 LONGEST_PAUSE: Final = 60.0
 
-#: Intermittent alarms in one suspect spell before it counts as failed.  At
+#: Intermittent alarms while it is suspect after which it has failed.  At
 #: 2^-30 a false one, three within a few thousand samples have a chance below 2^-60.
 SUSPECT_ALARMS: Final = 3
 
