@@ -62,6 +62,21 @@ def test_verify_would_notice_a_wrong_key(units: Path) -> None:
     assert "NoNewPrivilege" in done.stderr
 
 
+def test_the_pause_before_a_restart_grows_where_systemd_knows_how(units: Path) -> None:
+    """The drop-in's keys are right from systemd 254 on; an older one names just them."""
+    version = re.match(r"systemd (\d+)", analyze(units, "--version").stdout)
+    assert version
+    folder = units / "hwentropyd.service.d"
+    folder.mkdir()
+    (units / "hwentropyd-restart.conf").rename(folder / "restart.conf")
+    done = analyze(units, *VERIFY, "./hwentropyd.service")
+    unknown = set(re.findall(r"Unknown key (?:name )?'(\w+)'", done.stderr))
+    if int(version[1]) < 254:
+        assert unknown == {"RestartSteps", "RestartMaxDelaySec"}
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_exposure_is_at_most_one_and_a_half(units: Path) -> None:
     """systemd rates the sandbox at 1.5 of 10 or better."""
     done = analyze(
