@@ -111,10 +111,8 @@ def install(machine: Machine, work: Path) -> None:
     (wheel,) = wheels.glob("hwentropy-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    for command, module in (
-        ("hwentropyd", "hwentropyd.command"),
-        ("hwentropy", "hwentropy.command"),
-    ):
+    for command, entry in project["scripts"].items():
+        module = entry.removesuffix(":main")
         script = machine.root / "usr/bin" / command
         script.write_text(COMMAND.format(module=module))
         script.chmod(0o755)
@@ -144,6 +142,9 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         with nspawn.machine(tmp_path_factory.mktemp("nspawn")) as made:
             install(made, tmp_path_factory.mktemp("install"))
             made.boot()
+            # As pip does for its own Python; the service could not, as it writes no file.
+            site = "/" + SITE.format(made.python_version)
+            made.run("python3", "-m", "compileall", "-q", "-j", "0", site)
             made.run("systemd-sysusers")
             if Path("/dev/hwrng").exists():
                 # What udevd does on a host, by the rule that a test below reads.
