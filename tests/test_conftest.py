@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from support import needed
+from support.fake_server import FakeDaemon
 
 
 def test_in_ci_what_is_missing_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +38,16 @@ def test_a_socket_finds_room_in_a_temporary_directory(tmp_path: Path) -> None:
     """Whatever TMPDIR and the test are called; 108 bytes are all that its path has."""
     assert len(str(tmp_path)) < 30
     assert not list(tmp_path.iterdir())
+
+
+def test_a_fake_daemon_that_cannot_start_leaves_no_socket(tmp_path: Path) -> None:
+    """A leaked one would be reported in whatever test runs when it is collected."""
+    directory = tmp_path / ("x" * 100)
+    directory.mkdir()
+    before = {one.name for one in Path("/proc/self/fd").iterdir()}
+    with pytest.raises(OSError, match="path too long"), FakeDaemon(directory):
+        pass
+    assert {one.name for one in Path("/proc/self/fd").iterdir()} == before
 
 
 def test_the_callers_daemon_is_not_ours() -> None:

@@ -157,7 +157,9 @@ def test_the_whole_of_a_dtype(kind: str) -> None:
         drawn: Any = ours.integers(first, last, (500, 2), kind, True)
         assert drawn.dtype == np.dtype(kind)
         if info.bits == 8:
-            assert len(np.unique(drawn)) > 240
+            # 1,000 draws miss 5.1 of the 256 values on average; 56 of them less often
+            # than once in 10^49 (choose the 56: C(256, 56) * (200/256)^1000).
+            assert len(np.unique(drawn)) > 200
         assert drawn.min() < low // 2 + high // 2 < drawn.max()
     assert ours.integers(low, low, None, kind, True) == low
     assert ours.integers(high, high, dtype=kind, endpoint=True) == high

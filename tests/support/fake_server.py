@@ -13,8 +13,7 @@ import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from hwentropy_core.paths import CONTROL_SOCKET, ENTROPY_SOCKET
 from hwentropy_core.varlink import INTERFACE, Message, MessageReader, encode
@@ -26,6 +25,7 @@ from hwentropy_core.wire import (
     Status,
     encode_reply,
 )
+from support.started import Started
 
 GOOD_INFO: Final[dict[str, object]] = {
     "protocol": [1],
@@ -74,7 +74,7 @@ def honest(peer: Peer, request: Request | Refusal) -> None:
         peer.send(peer.reply(request))
 
 
-class FakeDaemon:
+class FakeDaemon(Started):
     """Serves `entropy.sock` and `control.sock` in a directory from threads.
 
     `handler` may be replaced at any time.  `control` maps a method's name to its
@@ -106,16 +106,12 @@ class FakeDaemon:
         """The control socket."""
         return self.directory / CONTROL_SOCKET
 
-    def __enter__(self) -> Self:
+    def enter(self) -> None:
+        """`start`."""
         self.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """`stop`: no socket and no thread is left for the tests that come after."""
         self.stop()
 
     def start(self) -> None:
@@ -126,15 +122,16 @@ class FakeDaemon:
         ):
             path.unlink(missing_ok=True)
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._listeners.append(listener)
             listener.bind(str(path))
             listener.listen()
-            self._listeners.append(listener)
             self._spawn(self._accept, listener, serve)
 
     def stop(self) -> None:
         """Close every socket, as a daemon that ends does, and wait for the threads."""
         for listener in self._listeners:
-            listener.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):  # `start` failed before it listened
+                listener.shutdown(socket.SHUT_RDWR)
         self.hang_up()
         for thread in self._threads:
             thread.join(10)

@@ -20,7 +20,7 @@ from hwentropy_core.wire import ReplyFlag, Request, RequestFlag, Status, encode_
 from support.fake_server import FakeDaemon
 from support.terminal import in_terminal
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def get(daemon: FakeDaemon, *arguments: str) -> int:

@@ -25,7 +25,7 @@ from support.fake_server import FakeDaemon
 from support.script import environment
 from support.terminal import in_terminal
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CAUTION = "Passing proves little"
 
 

@@ -18,7 +18,7 @@ from hwentropy.command.exclusive import OneOf
 from hwentropy.command.output import write_all
 from support.script import environment
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Slow(io.RawIOBase):

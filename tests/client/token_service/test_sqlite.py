@@ -26,7 +26,7 @@ from hwentropy.token_service import (
 from hwentropy.token_service.sqlite import FIND, GET, PURGE
 from support.script import environment
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 WORKER = ROOT / "tests" / "support" / "token_worker.py"
 PATIENCE = 60.0
 

@@ -22,7 +22,7 @@ from support.daemon import Daemon
 from support.script import environment, run_python
 from support.terminal import in_terminal
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 #: Every command of this kind, with arguments that do.
 COMMANDS = [
     ["token"],
