@@ -18,13 +18,19 @@ from typing import Any, Final, Self, TypeVar
 import msgspec
 
 from hwentropy_core.errors import ProtocolError
-from hwentropy_core.status import SelfTest, ServiceStatus, SourceStatus, UserStatus
+from hwentropy_core.status import (
+    SelfTest,
+    ServiceStatus,
+    SourceStatus,
+    UserStatus,
+    WorkerStatus,
+)
 from hwentropy_core.varlink import INTERFACE, Message, MessageReader, encode
 
 from .endpoint import control_path, expired, lost, unreachable
 from .errors import ControlError
 
-__all__ = ["Control", "SelfTest", "ServiceStatus", "SourceStatus", "UserStatus"]
+__all__ = ["Control", "SelfTest", "ServiceStatus", "SourceStatus", "UserStatus", "WorkerStatus"]
 
 _RECEIVE: Final = 64 * 1024
 

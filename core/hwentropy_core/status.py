@@ -58,6 +58,8 @@ class WorkerStatus:
     """Answered since it started."""
     bytes: int
     """Handed out since it started."""
+    serving: bool = True
+    """Whether it takes connections: it is ready, and answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ Exit codes: 0 told to stop, 1 could not go on, 2 usage or configuration,
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ from hwentropy_core.errors import HwentropyError
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir
 
 from . import confinement
+from .child import Children
 from .config.load import DEFAULT_FILE, ConfigError, load
 from .config.schema import Config, ServerConfig
 from .operating import logs, streams
@@ -26,6 +28,7 @@ from .operating.greeting import greet
 from .operating.notify import Notifier
 from .operating.signals import StopSignals
 from .role import Role
+from .sampling.remote import table_check
 from .serving.listeners import AlreadyServedError, Listeners, SocketError
 from .supervisor import Supervisor
 
@@ -36,10 +39,13 @@ log = logging.getLogger(__name__)
 WORKER_DESCRIPTORS: Final = 16
 
 #: Descriptors of the supervisor beside those of workers and sources: 3 standard streams,
-#: 3 of the event loop, 3 sockets and their lock, the page, and 7 while it starts a worker.
-SUPERVISOR_DESCRIPTORS: Final = 18
-#: Those of a source: its device, and the hot-plug or the bus it is found by.
-SOURCE_DESCRIPTORS: Final = 2
+#: 3 of the event loop, 3 sockets and their lock, the page, the template's channel, and 8
+#: while it executes a template or starts a child.
+SUPERVISOR_DESCRIPTORS: Final = 20
+#: Those of a child: its channel, the report of its end, its process.
+CHILD_DESCRIPTORS: Final = 3
+#: Those of a source: its device, and the bus it is found by; or a child's.
+SOURCE_DESCRIPTORS: Final = 3
 
 EXIT_STOPPED, EXIT_FAILED, EXIT_USAGE, EXIT_ALREADY_SERVED = range(4)
 
@@ -52,8 +58,22 @@ def main(arguments: Sequence[str] | None = None, signals: StopSignals | None = N
     signals = signals or StopSignals()
     options = _parser().parse_args(arguments)
     logs.set_up(options.log_level)
+    with contextlib.closing(Children(options.log_level)) as children:
+        code = _run(options, signals, children)
+    if code == EXIT_STOPPED and not options.check_config:
+        streams.finish(streams.STOP_SECONDS)
+        # A sampler's thread may be stuck in a device for ever; nothing is left to do.
+        os._exit(code)
+    return code
+
+
+def _run(options: argparse.Namespace, signals: StopSignals, children: Children) -> int:
+    if not options.check_config:
+        # It has its imports to do while we have ours; who cannot have it says so later.
+        with contextlib.suppress(OSError):
+            children.prepare()
     try:
-        config = load(options.config)
+        config = load(options.config, table_check(children, strict=options.check_config))
     except ConfigError as error:
         return _complain(error, EXIT_USAGE)
     for warning in config.warnings:
@@ -82,20 +102,22 @@ def main(arguments: Sequence[str] | None = None, signals: StopSignals | None = N
     except SocketError as error:
         return _complain(error, EXIT_FAILED)
     try:
-        asyncio.run(_serve(config, listeners, notifier, signals))
+        asyncio.run(_serve(config, listeners, notifier, signals, children))
     except HwentropyError as error:
         return _complain(error, EXIT_USAGE)
     finally:
         listeners.close()
-    streams.finish(streams.STOP_SECONDS)
-    # A sampler's thread may be stuck in a device for ever; nothing is left to do.
-    os._exit(EXIT_STOPPED)
+    return EXIT_STOPPED
 
 
 async def _serve(
-    config: Config, listeners: Listeners, notifier: Notifier, signals: StopSignals
+    config: Config,
+    listeners: Listeners,
+    notifier: Notifier,
+    signals: StopSignals,
+    children: Children,
 ) -> None:
-    supervisor = Supervisor(config, listeners, notifier)
+    supervisor = Supervisor(config, listeners, notifier, children)
     control = Control(supervisor)
     servers = [
         await control.serve(listener.sock)
@@ -112,7 +134,7 @@ async def _serve(
 
 def _descriptors_needed(config: Config) -> int:
     sources = SOURCE_DESCRIPTORS * len(config.sources)
-    return SUPERVISOR_DESCRIPTORS + config.server.workers + sources
+    return SUPERVISOR_DESCRIPTORS + CHILD_DESCRIPTORS * config.server.workers + sources
 
 
 def _check_descriptors(limit: int, server: ServerConfig) -> None:

@@ -17,14 +17,15 @@ from typing import Final
 
 from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
-from hwentropy_core.page import boottime
+from hwentropy_core.page import ServiceState, boottime
 from hwentropy_core.status import PolicyStatus, ServiceStatus, SourceStatus, iso_time
-from hwentropy_sources import registry
 
 from .channel import Fresh
+from .child import Children
 from .config.schema import Config
 from .operating.notify import Notifier
 from .role import Role
+from .sampling.remote import make_source
 from .sampling.sampler import Sampler, TestResult
 from .seeding import seeder
 from .seeding.pool import Contribution, Seed
@@ -41,7 +42,10 @@ log = logging.getLogger(__name__)
 
 #: Seconds between looks at deadlines and limits.  The shortest limit that a
 #: configuration can set is a second; a look costs some ten microseconds.
-TICK_SECONDS: Final = 0.5
+TICK_SECONDS: Final = PING_SECONDS
+
+#: Seconds between looks at whether the sockets are still where they were made.
+LOOK_SECONDS: Final = 5.0
 
 
 class NotEnoughEntropyError(HwentropyError):
@@ -55,7 +59,9 @@ class UnknownSourceError(HwentropyError):
 class Supervisor:
     """The daemon.  `run` returns when it was told to stop."""
 
-    def __init__(self, config: Config, listeners: Listeners, notifier: Notifier) -> None:
+    def __init__(
+        self, config: Config, listeners: Listeners, notifier: Notifier, children: Children
+    ) -> None:
         self._config = config
         self._listeners = listeners
         self.root = Root()
@@ -67,7 +73,7 @@ class Supervisor:
         self._woken_at: float | None = None
         self._waker: asyncio.TimerHandle | None = None
         self._started = time.monotonic()
-        self._next_ping = 0.0
+        self._next_look = 0.0
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[None] = self._loop.create_future()
@@ -78,6 +84,7 @@ class Supervisor:
         self._workers = WorkerPool(
             self.root,
             config.server,
+            children,
             drawn=lambda count: self._handle(seeder.Drawn(count)),
             want_fresh=self._want_fresh,
             ended=self._connection_ended,
@@ -91,7 +98,7 @@ class Supervisor:
         self._samplers = [
             Sampler(
                 setup.name,
-                registry.make_source(setup.kind, setup.config),
+                make_source(setup, children),
                 setup.config,
                 min_bits=config.pool.min_bits,
                 poll_seconds=config.pool.poll_seconds,
@@ -169,6 +176,16 @@ class Supervisor:
         """What feeds the service."""
         return [sampler.status() for sampler in self._samplers]
 
+    def _state(self) -> tuple[ServiceState, str]:
+        """The service's, and why: a seed is of no use where no worker serves."""
+        seeded = self._seeder.state, self._seeder.reason
+        shortage = self._workers.shortage()
+        if shortage is None or seeded[0] is ServiceState.FAILED:
+            return seeded
+        if shortage[0] is ServiceState.STARTING and seeded[0] is ServiceState.STARTING:
+            return seeded
+        return shortage
+
     async def counted_status(self) -> ServiceStatus:
         """`status` once the workers have said what they served."""
         await self._workers.count()
@@ -177,16 +194,17 @@ class Supervisor:
     def status(self) -> ServiceStatus:
         """How the service is, the workers' counts as of their last answer."""
         pool = self._config.pool
+        state, reason = self._state()
         return ServiceStatus(
-            state=self._seeder.state.label,
-            reason=self._seeder.reason,
+            state=state.label,
+            reason=reason,
             generation=self.root.generation,
             seeded_at=None if self._seeded_at is None else iso_time(self._seeded_at),
             reseeds=self.root.reseeds,
             version=VERSION,
             pid=os.getpid(),
             uptime_seconds=round(time.monotonic() - self._started, 3),
-            workers=[worker.status() for worker in self._workers.workers],
+            workers=self._workers.status(),
             sources=self.sources(),
             policy=PolicyStatus(min_bits=pool.min_bits, min_groups=pool.min_groups),
             sockets=[str(listener.path) for listener in self._listeners.sockets],
@@ -282,12 +300,12 @@ class Supervisor:
         for sampler in self._samplers:
             sampler.tick()
         self._handle(seeder.Tick())
-        if now >= self._next_ping:
-            self._next_ping = now + PING_SECONDS
-            self._workers.tick(now)
+        self._workers.tick()
+        if now >= self._next_look:
+            self._next_look = now + LOOK_SECONDS
             self._listeners.look()
-        shown = f"{self._seeder.state.label}, generation {self.root.generation}"
-        reason = self._seeder.reason
+        state, reason = self._state()
+        shown = f"{state.label}, generation {self.root.generation}"
         self._notifier.show(f"{shown}: {reason}" if reason else shown)
         self._notifier.keep_alive(now, TICK_SECONDS)
 

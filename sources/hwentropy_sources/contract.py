@@ -121,6 +121,9 @@ class Source(ABC):
     """Whether it is used when the configuration does not name it."""
     credited: ClassVar[bool] = True
     """False where what it yields is never credited (recorded samples)."""
+    ends_late_calls: ClassVar[bool] = False
+    """Whether it ends a call that takes too long by itself, whatever hangs in it.  Only
+    what runs in another process can."""
 
     @abstractmethod
     def __init__(self, config: SourceConfig) -> None:

@@ -6,8 +6,9 @@ of installed packages (group `hwentropy.sources`) and loaded only because
 somebody named it: an installed package does not get to run code in the daemon
 by itself, and it cannot take the name of a built-in kind.
 
-What this does not protect against: a plug-in that was named runs with all the
-daemon's rights.
+A kind that runs other people's code is *foreign*: every plug-in, and what of ours
+calls a library for its device.  The daemon has a process of its own for such a source
+and imports its class there only.
 """
 
 from importlib import import_module
@@ -32,6 +33,8 @@ class BuiltIn(NamedTuple):
     """`module:Class`, the module relative to this package."""
     by_default: bool
     """The class's `by_default`, repeated so that asking imports nothing."""
+    foreign: bool = False
+    """Whether it runs other people's code, in a process of its own."""
 
 
 #: In the order in which a status lists them.
@@ -40,7 +43,7 @@ BUILT_IN: Final[dict[str, BuiltIn]] = {
     "cpu": BuiltIn("kernel.reseed:CpuViaKernel", by_default=True),
     "rdseed": BuiltIn("cpu.rdseed:Rdseed", by_default=True),
     "hwrng": BuiltIn("hwrng:HardwareRng", by_default=True),
-    "tpm2": BuiltIn("tpm2.source:Tpm2", by_default=True),
+    "tpm2": BuiltIn("tpm2.source:Tpm2", by_default=True, foreign=True),
     "rdrand": BuiltIn("cpu.rdseed:Rdrand", by_default=False),
     "replay": BuiltIn("replay:Replay", by_default=False),
 }
@@ -64,6 +67,12 @@ def entry_points(**selection: str) -> "EntryPoints":
 def default_kinds() -> tuple[str, ...]:
     """The kinds that are used when no configuration names any.  Imports nothing."""
     return tuple(kind for kind, built_in in BUILT_IN.items() if built_in.by_default)
+
+
+def is_foreign(kind: str) -> bool:
+    """Whether sources of a kind run other people's code.  Imports nothing."""
+    built_in = BUILT_IN.get(kind)
+    return built_in is None or built_in.foreign
 
 
 def known_kinds() -> tuple[str, ...]:

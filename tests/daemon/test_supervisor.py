@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from pytest_mock import MockerFixture
 
 from hwentropyd.channel import Fresh
+from hwentropyd.child import Children
 from hwentropyd.config.load import load
 from hwentropyd.operating.notify import Notifier
 from hwentropyd.seeding.seeder import Seeder
@@ -29,7 +31,9 @@ def run(tmp_path: Path) -> Callable[[Scenario], None]:
         async def main() -> None:
             listeners = Listeners(tmp_path / "run")
             try:
-                await scenario(Supervisor(load(config), listeners, Notifier({})))
+                with closing(Children()) as children:
+                    supervisor = Supervisor(load(config), listeners, Notifier({}), children)
+                    await scenario(supervisor)
             finally:
                 listeners.close()
 
@@ -81,7 +85,8 @@ def test_a_decision_that_cannot_be_carried_out_ends_the_daemon(
     run: Callable[[Scenario], None], mocker: MockerFixture
 ) -> None:
     """What was decided and what was done must not part: no serving on after that."""
-    mocker.patch("hwentropyd.supervisor.WorkerPool", autospec=True)
+    pool = mocker.patch("hwentropyd.supervisor.WorkerPool", autospec=True)
+    pool.return_value.shortage.return_value = None
     mocker.patch.object(Seeder, "handle", side_effect=MemoryError)
 
     async def scenario(supervisor: Supervisor) -> None:

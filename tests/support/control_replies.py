@@ -39,7 +39,9 @@ def status(*sources: dict[str, Any], **changes: Any) -> Message:
             "version": "9.9",
             "pid": 4711,
             "uptime_seconds": 3725.5,
-            "workers": [{"pid": 4712, "connections": 3, "requests": 99, "bytes": 3168}],
+            "workers": [
+                {"pid": 4712, "connections": 3, "requests": 99, "bytes": 3168, "serving": True}
+            ],
             "sources": list(sources),
             "policy": {"min_bits": 320, "min_groups": 1},
             "sockets": ["/run/hwentropy/entropy.sock"],

@@ -48,6 +48,15 @@ def only(*names: str) -> str:
 ONLY_OS = only("os")
 
 
+def descendants(pid: int) -> list[int]:
+    """The processes below this one."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *descendants(int(child))]
+    return found
+
+
 class Daemon(Started):
     """One hwentropyd; started by `with` or `start`."""
 
@@ -220,9 +229,8 @@ class Daemon(Started):
         return self.process.wait(PATIENCE)
 
     def kill(self) -> list[int]:
-        """SIGKILL to the supervisor; waits for its workers, which see it, and returns them."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
-        pids = [int(pid) for pid in children.split()]
+        """SIGKILL to the supervisor; waits for all processes of it, and returns them."""
+        pids = descendants(self.pid)
         with ExitStack() as stack:
             workers = [os.pidfd_open(pid) for pid in pids]
             for worker in workers:
@@ -231,7 +239,7 @@ class Daemon(Started):
             self.process.wait(PATIENCE)
             for worker in workers:
                 # Readable once the process has ended: pidfd_open(2).
-                assert select.select([worker], [], [], PATIENCE)[0], "a worker goes on alone"
+                assert select.select([worker], [], [], PATIENCE)[0], "a process goes on alone"
         return pids
 
     def connect(self, path: Path | None = None) -> socket.socket:

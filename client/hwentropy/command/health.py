@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from hwentropy.control import ServiceStatus, SourceStatus, UserStatus, convert
+from hwentropy.control import ServiceStatus, SourceStatus, UserStatus, WorkerStatus, convert
 
 from .exits import ExitCode
 from .layout import Cell, printable, show_lines, show_table, state_cell
@@ -93,7 +93,7 @@ def _status_rows(answer: ServiceStatus) -> list[tuple[Cell, Cell]]:
         ),
         row(
             "workers",
-            f"{len(answer.workers)}, {_number(connections, 'connection')}, "
+            f"{_workers(answer.workers)}, {_number(connections, 'connection')}, "
             f"{_number(served, 'request')} answered",
         ),
         *(row("refused", _refused(user)) for user in answer.users if _refusals(user)),
@@ -121,6 +121,11 @@ def _refused(user: UserStatus) -> str:
     ]
     where = f" in {user.cgroup}" if user.cgroup else ""
     return f"uid {user.uid}{where}: {', '.join(counts)}"
+
+
+def _workers(listed: Sequence[WorkerStatus]) -> str:
+    serving = sum(worker.serving for worker in listed)
+    return f"{serving}" if serving == len(listed) else f"{serving} of {len(listed)} serving"
 
 
 def _number(count: int, what: str) -> str:

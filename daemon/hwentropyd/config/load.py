@@ -30,6 +30,7 @@ from .schema import (
     SourceSetup,
     UserLimits,
 )
+from .table import CheckTable, TableError, check, check_keys, convert, listed, wrong
 
 #: Read when no --config is given, if it is there.
 DEFAULT_FILE: Final = Path("/etc/hwentropy/hwentropyd.toml")
@@ -73,10 +74,11 @@ _Path = tuple[str, ...]
 _Origins = dict[_Path, Path]
 
 
-def load(file: Path | None = None) -> Config:
+def load(file: Path | None = None, check_table: CheckTable = check) -> Config:
     """Read a configuration file and its drop-ins, or the built-in defaults.
 
-    Raises ConfigError.  `None` means DEFAULT_FILE if it is there.
+    Raises ConfigError.  `None` means DEFAULT_FILE if it is there.  The daemon has a
+    `check_table` that asks a collector where a kind's code is not ours.
     """
     merged: dict[str, Any] = {}
     origins: _Origins = {}
@@ -84,7 +86,7 @@ def load(file: Path | None = None) -> Config:
     for one in _files(file):
         _merge(merged, _parse(one), one, origins, ())
         files.append(one)
-    return _build(merged, origins, files)
+    return _build(merged, origins, files, check_table)
 
 
 def _files(file: Path | None) -> Iterator[Path]:
@@ -186,14 +188,16 @@ def _merge(
             into[key] = value
 
 
-def _build(merged: dict[str, Any], origins: _Origins, files: list[Path]) -> Config:
+def _build(
+    merged: dict[str, Any], origins: _Origins, files: list[Path], check_table: CheckTable
+) -> Config:
     allowed = [*_TABLES, "sources"]
     for name, value in merged.items():
         if name not in allowed:
             homes = _tables_with(name)
             if homes and not isinstance(value, dict):
                 raise _error((name,), origins, f"stands in no table; put it below {homes[0]}")
-            raise _error((name,), origins, f"unknown table; allowed are {_listed(allowed)}")
+            raise _error((name,), origins, f"unknown table; allowed are {listed(allowed)}")
     merged, special = _split_limits(merged)
     typed = {
         name: _convert(merged.get(name, {}), struct, (name,), origins)
@@ -208,7 +212,7 @@ def _build(merged: dict[str, Any], origins: _Origins, files: list[Path]) -> Conf
         limits=typed["limits"],
         limits_for=tuple(_limits_for(special, origins)),
         access=_access(typed["access"], origins),
-        sources=tuple(_sources(sources, origins)),
+        sources=tuple(_sources(sources, origins, check_table)),
         files=tuple(files),
     )
 
@@ -258,7 +262,9 @@ def _access(config: AccessConfig, origins: _Origins) -> Access:
     )
 
 
-def _sources(tables: Mapping[str, Any], origins: _Origins) -> Iterable[SourceSetup]:
+def _sources(
+    tables: Mapping[str, Any], origins: _Origins, check_table: CheckTable
+) -> Iterable[SourceSetup]:
     defaults = registry.default_kinds()
     for name in [*defaults, *(name for name in tables if name not in defaults)]:
         table = tables.get(name, {})
@@ -272,83 +278,30 @@ def _sources(tables: Mapping[str, Any], origins: _Origins) -> Iterable[SourceSet
             raise _error(path, origins, f"must be a table: [sources.{name}]")
         kind = table.get("kind", "") or name
         if not isinstance(kind, str):
-            raise _wrong(SourceConfig, (*path, "kind"), kind, origins)
+            raise _error((*path, "kind"), origins, wrong(SourceConfig, "kind", kind).what)
         off = table.get("enabled") is False
         if off and kind not in registry.BUILT_IN:
             continue  # its package is not to run
-        at = (*path, "kind") if table.get("kind") else path
         try:
-            cls = registry.source_class(kind)
-        except HwentropyError as error:
-            raise _error(at, origins, str(error)) from None
-        if off:
-            _check_keys(table, cls.Config, path, origins)
-            continue
-        config = _convert(table, cls.Config, path, origins)
-        try:
-            # Touches no device; says whether the keys can go together.
-            source = registry.make_source(kind, config)
-        except HwentropyError as error:
-            raise _error(path, origins, str(error)) from None
-        try:
-            most = source.describe().claim.bits_per_sample
-        except Exception as error:  # noqa: BLE001 - a plug-in may raise anything
-            what = f"the source cannot say what it is ({type(error).__name__})"
-            raise _error(path, origins, f"{what}; repair or uninstall its package") from None
-        if config.min_entropy is not None and config.min_entropy > most:
-            raise _error(
-                (*path, "min_entropy"),
-                origins,
-                f"must be at most {most}, the bits of a sample, not {config.min_entropy:g}",
-            )
-        yield SourceSetup(name, kind, config)
-
-
-def _check_keys(table: Any, struct: type[Any], path: _Path, origins: _Origins) -> None:
-    """Each key by itself, so that the error is of that key."""
-    if not isinstance(table, dict):
-        raise _error(path, origins, f"must be a table: [{'.'.join(path)}]")
-    fields = [field.encode_name for field in msgspec.structs.fields(struct)]
-    required = {f.encode_name for f in msgspec.structs.fields(struct) if f.required}
-    for key, value in table.items():
-        if key not in fields:
-            raise _error((*path, key), origins, f"unknown key; allowed are {_listed(fields)}")
-        others = {one: table[one] for one in required & table.keys()}
-        try:
-            msgspec.convert({**others, key: value}, struct)
-        except msgspec.ValidationError as error:
-            if any(f"`$.{key}{end}" in str(error) for end in "`.["):
-                raise _wrong(struct, (*path, key), value, origins) from None
+            if off:
+                check_keys(table, registry.source_class(kind).Config)
+                continue
+            checked = check_table(kind, table)
+        except TableError as error:
+            raise _error((*path, *error.path), origins, error.what) from None
+        yield SourceSetup(name, kind, checked.config, table, checked.description)
 
 
 def _convert(table: Any, struct: type[Any], path: _Path, origins: _Origins) -> Any:
-    _check_keys(table, struct, path, origins)
-    missing = [
-        field.encode_name
-        for field in msgspec.structs.fields(struct)
-        if field.required and field.encode_name not in table
-    ]
-    if missing:
-        key = missing[0]
-        takes = words.allowed(struct, key)
-        raise _error((*path, key), origins, f"has to be set: {takes}")
+    if not isinstance(table, dict):
+        raise _error(path, origins, f"must be a table: [{'.'.join(path)}]")
     try:
-        return msgspec.convert(table, struct)
-    except msgspec.ValidationError as error:
-        # What a plug-in's structure checks over all of its keys.
-        raise _error(path, origins, str(error)) from None
-
-
-def _wrong(struct: type[Any], path: _Path, value: object, origins: _Origins) -> ConfigError:
-    takes = words.allowed(struct, path[-1])
-    return _error(path, origins, f"must be {takes}, not {words.shown(value)}")
+        return convert(table, struct)
+    except TableError as error:
+        raise _error((*path, *error.path), origins, error.what) from None
 
 
 def _error(path: _Path, origins: _Origins, what: str) -> ConfigError:
     file = origins.get(path) or origins.get(path[:-1])
     key = ".".join(words.shortened(part if part.isprintable() else repr(part)) for part in path)
     return ConfigError(f"{file or 'built-in defaults'}: {key}: {what}")
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)

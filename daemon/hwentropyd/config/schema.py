@@ -5,13 +5,12 @@ a source's table are its kind's own (`hwentropy_sources.contract.SourceConfig`).
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from hwentropy_sources import registry
-from hwentropy_sources.contract import SourceConfig
+from hwentropy_sources.contract import Description, SourceConfig
 from hwentropyd.seeding.availability import AvailabilityPolicy
 from hwentropyd.seeding.pool import SeedPolicy
 from hwentropyd.seeding.seeder import SeederPolicy
@@ -95,6 +94,11 @@ class SourceSetup(msgspec.Struct, frozen=True):
     name: str
     kind: str
     config: SourceConfig
+    """The keys that all tables have; of a kind of ours, its own too."""
+    table: dict[str, Any]
+    """As it was written."""
+    description: Description
+    """What the source says of itself before it is opened."""
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -138,11 +142,7 @@ class Config(msgspec.Struct, frozen=True):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What can be meant and hardly is, a sentence each."""
-        credited = [
-            setup.name
-            for setup in self.sources
-            if setup.config.credit and registry.source_class(setup.kind).credited
-        ]
+        credited = [setup.name for setup in self.sources if setup.config.credit]
         least = self.pool.min_groups
         if len(credited) >= least:
             return ()

@@ -11,8 +11,9 @@ it goes on giving; a test is not broken off for that, since its samples have to 
 consecutive (SP 800-90B 4.3).
 
 The event loop calls `tick`, which declares a call that overran its deadline hung.
-A thread that is stuck in a library cannot be stopped; its late result is thrown
-away and the sampler goes on once it returns.
+A thread that is stuck in a system call cannot be stopped; its late result is thrown
+away and the sampler goes on once it returns.  A source in a collector ends its late
+calls itself.
 """
 
 import logging
@@ -38,6 +39,8 @@ from hwentropy_sources.contract import (
 from hwentropy_sources.health import Alarm, HealthTests
 from hwentropy_sources.health.monitor import SourceMonitor, SourceState
 from hwentropyd.seeding.pool import Contribution
+
+from .faults import SourceFault, hung, raised, wrong_length
 
 log = logging.getLogger(__name__)
 
@@ -140,17 +143,15 @@ class Sampler:
         """Declare a call hung that took longer than its deadline."""
         with self._lock:
             if (
-                self._busy_since is None
+                self._source.ends_late_calls
+                or self._busy_since is None
                 or self._overran
                 or self._monotonic() - self._busy_since < self.config.deadline
             ):
                 return
             self._overran = True
-            self.monitor.fault(
-                Alarm.HANG,
-                f"no answer within {self.config.deadline:g} s",
-                "is the device stuck, or its deadline too short?",
-            )
+            fault = hung(self.config.deadline)
+            self.monitor.fault(fault.alarm, fault.reason, fault.remedy)
             tests = [*self._running_tests, *self._tests]
             self._running_tests.clear()
             self._tests.clear()
@@ -297,11 +298,8 @@ class Sampler:
         # By way of memoryview: a number would become that many zeros.
         data = got if isinstance(got, bytearray) else bytearray(memoryview(got))
         if len(data) != expected:
-            alarm = Alarm.SHORT if len(data) < expected else Alarm.LENGTH
             wipe(data)
-            with self._lock:
-                self.monitor.fault(alarm, f"gave {len(data)} bytes when asked for {expected}")
-            raise _FaultNotedError
+            raise wrong_length(len(data), expected)
         return data
 
     def _test_on_demand(self) -> TestResult:
@@ -356,11 +354,11 @@ class Sampler:
         with self._lock:
             if isinstance(error, SourceAbsent):
                 self.monitor.missing(error.reason, error.remedy)
-            elif isinstance(error, SourceError):
-                self.monitor.fault(Alarm.ERROR, error.reason, error.remedy)
-            else:
-                # Only the type: the text of somebody else's exception may hold samples.
-                self.monitor.fault(Alarm.ERROR, f"raised {type(error).__name__}")
+                return
+            if not isinstance(error, SourceError):
+                error = raised(type(error).__name__)
+            alarm = error.alarm if isinstance(error, SourceFault) else Alarm.ERROR
+            self.monitor.fault(alarm, error.reason, error.remedy)
 
     def _close(self) -> None:
         try:
@@ -387,7 +385,7 @@ class Sampler:
         """Log a change of state, once, and let the supervisor know."""
         monitor = self.monitor
         with self._lock:
-            if self._told == (monitor.state, monitor.reason):
+            if self._stopping or self._told == (monitor.state, monitor.reason):
                 return
             self._told = (monitor.state, monitor.reason)
             usable = monitor.usable

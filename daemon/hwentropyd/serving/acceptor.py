@@ -43,6 +43,9 @@ class Acceptor:
 
     def _accept(self) -> None:
         for _ in range(AT_ONCE):
+            if self._workers.full:
+                self._rest()
+                return
             try:
                 client, _ = self._sock.accept()
             except BlockingIOError:
@@ -55,9 +58,6 @@ class Acceptor:
             incoming = self._gate.admit(client, self._role)
             if incoming is not None:
                 self._workers.assign(incoming)
-            if self._workers.full:
-                self._rest()
-                return
 
     def _rest(self) -> None:
         self._loop.remove_reader(self._sock)

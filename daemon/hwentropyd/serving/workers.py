@@ -1,8 +1,8 @@
 """The serving processes, seen from the supervisor: started, fed, replaced.
 
-Each worker is a fresh process (not a fork: the root key must not be in its
-memory) at the other end of a SEQPACKET socket pair.  A worker whose end closes
-is dead and is replaced; one that does not answer a ping is killed.
+Each worker is a child (`hwentropyd.child`) at the other end of a SEQPACKET socket
+pair.  One whose process or channel ends is replaced; one that does not answer a ping
+gets no connection, and is killed if that goes on.
 
 No message to a worker is lost: what the channel does not take at once waits its
 turn here.  A connection is not a message that waits: it goes to another worker,
@@ -14,39 +14,48 @@ import contextlib
 import errno
 import logging
 import socket
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from hwentropy_core.memory import wipe
+from hwentropy_core.page import ServiceState
 from hwentropy_core.status import WorkerStatus
 from hwentropyd import channel
+from hwentropyd.child import REPORT_SECONDS, Child, Children
 from hwentropyd.config.schema import ServerConfig
-from hwentropyd.operating import signals
 from hwentropyd.seeding.root import Root
+from hwentropyd.worker.settings import WorkerSettings
 
 from .incoming import Incoming
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at whether a worker answered its last ping.
-PING_SECONDS: Final = 5.0
+#: Seconds between two looks at whether a worker answered its last ping: two messages
+#: of some 50 us each, 0.02 % of a core a worker.
+PING_SECONDS: Final = 0.5
 
-#: Seconds that a worker may leave a ping unanswered before it is killed: three
-#: looks, so that a machine that swaps does not look like a hang.  Counted from
-#: the ping and not from the last answer: a supervisor that was itself stopped
-#: for a while has not asked, and blames nobody.
-SILENT_SECONDS: Final = 15.0
+#: Seconds without an answer after which a worker gets no connection: a busy one takes
+#: some twenty milliseconds, and another one is there, or the backlog, meanwhile.
+ANSWER_SECONDS: Final = 1.0
 
-#: Seconds for a worker's answer to a ping of Status: a busy one takes some twenty
-#: milliseconds, and whoever asks for the status does not wait for one that hangs.
+#: Looks without an answer after which a worker is killed, with all its connections:
+#: 10 s.  It has some 3 MB of its own, 750 pages, which a machine that swaps reads back
+#: from a disk, 100 a second, in 8 s.  Looks and not seconds: when the supervisor was
+#: itself stopped it has not looked, and blames nobody.
+SILENT_LOOKS: Final = 20
+
+#: Seconds for a worker's answer to a ping of Status: whoever asks for the status does
+#: not wait for one that hangs.
 COUNT_SECONDS: Final = 0.2
 
-#: Pause before a worker is replaced that died within a second of its start or could
-#: not be started.
+#: Pause before a worker is replaced that died within LIVED_SECONDS of its start.
 RESPAWN_SECONDS: Final = 0.5
+LIVED_SECONDS: Final = 1.0
+
+#: Where one could not even be started the pause doubles, up to this: what keeps it from
+#: that seldom goes by itself, and each try takes some ten milliseconds of a core.
+LONGEST_RESPAWN_SECONDS: Final = 8.0
 
 #: Seconds for a worker to end after Stop: its own 0.6 and the way there, so that
 #: all of a stop takes less than a second.
@@ -59,33 +68,22 @@ _FULL: Final = {errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS}
 class WorkerHandle:
     """One worker process."""
 
-    def __init__(self, pool: "WorkerPool", number: int, now: float) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        page_fd = pool.root.page.fd
-        with theirs, signals.blocked():
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    "hwentropyd.worker",
-                    str(theirs.fileno()),
-                    str(page_fd),
-                    str(pool.server.lease_bytes),
-                    str(pool.server.lease_seconds),
-                ],
-                pass_fds=(theirs.fileno(), page_fd),
-                stdin=subprocess.DEVNULL,
-            )
-        ours.setblocking(False)
-        self._loop = pool.loop
+    def __init__(
+        self, child: Child, number: int, loop: asyncio.AbstractEventLoop, now: float
+    ) -> None:
+        self._loop = loop
         self._queue: deque[bytes] = deque()
+        self.child = child
+        self.sock = child.sock
         self.number = number
-        self.sock = ours
         self.started = now
         self.asked: float | None = None
         """When the ping was sent that it has not answered yet."""
+        self.silent_looks = 0
+        """How often that was seen since."""
         self.ready = False
+        self.hung_up = False
+        """Whether its channel is closed, and its end to be reported."""
         self.connections: dict[int, Incoming] = {}
         """By number; the socket of each is closed here."""
         self.requests = 0
@@ -93,15 +91,20 @@ class WorkerHandle:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
-        return self.process.pid
+        """Its process id; 0 until it is known to be started."""
+        return self.child.pid
+
+    def serves(self, now: float) -> bool:
+        """Whether it may be given a connection: it is ready, and answers."""
+        waits = 0.0 if self.asked is None else now - self.asked
+        return self.ready and not self.hung_up and waits < ANSWER_SECONDS
 
     def send(self, message: channel.Message) -> None:
         """Send a message, in its turn if the channel is full.
 
         The queue is bounded by the answers to its own wishes and by the seeds of
-        SILENT_SECONDS: at some hundred reseeds a second, one megabyte.  To one that is
-        closed there is nothing to say: a wish of its may be met in that moment.
+        SILENT_LOOKS: at some hundred reseeds a second, a tenth of a megabyte.  To one that
+        is closed there is nothing to say: a wish of its may be met in that moment.
         """
         if self.sock.fileno() < 0:
             return
@@ -119,13 +122,13 @@ class WorkerHandle:
         return not self._queue and self._sent(message.encode(), [fd])
 
     def close(self) -> None:
-        """Kill it, reap it and close the channel."""
+        """Kill it and close the channel."""
         self._loop.remove_reader(self.sock)
         self._loop.remove_writer(self.sock)
-        self.sock.close()
+        self._loop.remove_reader(self.child.report)
         self._queue.clear()
-        self.process.kill()
-        self.process.wait()
+        self.child.kill()
+        self.child.close()
 
     def _flush(self) -> None:
         while self._queue and self._sent(self._queue[0], []):
@@ -141,19 +144,20 @@ class WorkerHandle:
         except OSError as error:
             if error.errno in _FULL:
                 return False
-            # Its end is closed: there is nobody to tell, and `_lost` comes next.
+            # Its end is closed: there is nobody to tell, and its own end comes next.
             log.debug("worker %d: %s", self.pid, error.strerror)
             self._queue.clear()
             return False
         return True
 
-    def status(self) -> WorkerStatus:
+    def status(self, now: float) -> WorkerStatus:
         """What `hwentropy status` shows of it."""
         return WorkerStatus(
             pid=self.pid,
             connections=len(self.connections),
             requests=self.requests,
             bytes=self.bytes,
+            serving=self.serves(now),
         )
 
 
@@ -164,11 +168,13 @@ class WorkerPool:
         self,
         root: Root,
         server: ServerConfig,
+        children: Children,
         *,
         drawn: Callable[[int], None],
         want_fresh: Callable[[WorkerHandle, int], None],
         ended: Callable[[WorkerHandle, int], None],
         refused: Callable[[int, int, int], None],
+        clock: Callable[[], float] | None = None,
     ) -> None:
         """`drawn` hears of bytes handed out, `want_fresh` of prediction resistance.
 
@@ -178,11 +184,13 @@ class WorkerPool:
         self.root = root
         self.workers: list[WorkerHandle] = []
         self.server = server
+        self.loop = asyncio.get_running_loop()
+        self._children = children
         self._drawn = drawn
         self._want_fresh = want_fresh
         self._ended = ended
         self._refused = refused
-        self.loop = asyncio.get_running_loop()
+        self._clock = clock or self.loop.time
         self._serial = 0
         self._next_connection = 0
         self._stopping = False
@@ -190,9 +198,13 @@ class WorkerPool:
         self._held: deque[Incoming] = deque()
         self._counted = asyncio.Event()
         """Whether a worker has answered a ping, or is gone, since it was last cleared."""
+        self._failures = 0
+        """Starts that failed since all workers were there."""
+        self._failure = ""
+        """Why the last of them did."""
 
     def start(self) -> None:
-        """Start the workers; raises OSError when one cannot be started."""
+        """Start the workers."""
         for _ in range(self.server.workers):
             self._spawn()
 
@@ -203,7 +215,17 @@ class WorkerPool:
     @property
     def full(self) -> bool:
         """Whether connections have to wait for a worker to take them."""
-        return bool(self._held)
+        return bool(self._held) or not self._serving()
+
+    def shortage(self) -> tuple[ServiceState, str] | None:
+        """How the service is for want of workers; None while one serves."""
+        if self._serving():
+            return None
+        if self._failure:
+            return ServiceState.FAILED, f"no worker can be started: {self._failure}"
+        if any(worker.ready for worker in self.workers):
+            return ServiceState.FAILED, "no worker answers"
+        return ServiceState.STARTING, "no worker is ready yet"
 
     def assign(self, incoming: Incoming) -> None:
         """Hand a connection to the worker with the fewest, or to its user's one worker."""
@@ -211,6 +233,11 @@ class WorkerPool:
             self._held.append(incoming)
             if len(self._held) == 1:
                 self.loop.call_later(0.005, self._retry_held)
+
+    def status(self) -> list[WorkerStatus]:
+        """What `hwentropy status` shows of them, the counts as of their last answers."""
+        now = self._clock()
+        return [worker.status(now) for worker in self.workers]
 
     def send_seeds(self, generation: int) -> None:
         """Send every worker its seed of this generation."""
@@ -222,26 +249,37 @@ class WorkerPool:
         for worker in self.workers:
             worker.send(channel.Wake())
 
-    def tick(self, now: float) -> None:
+    def tick(self) -> None:
         """Ping every worker; kill those that are silent.  Call every PING_SECONDS."""
+        now = self._clock()
         for worker in self.workers:
             if worker.asked is None:
+                worker.silent_looks = 0
                 worker.ask(now)
-            elif now - worker.asked >= SILENT_SECONDS:
-                log.warning("worker %d does not answer: killed, to be replaced", worker.pid)
-                worker.process.kill()
+                continue
+            worker.silent_looks += 1
+            if worker.silent_looks == SILENT_LOOKS:
+                what = "does not answer" if worker.ready else "does not get ready"
+                log.warning("worker %d %s: killed, to be replaced", worker.pid, what)
+                worker.child.kill()
+        ready = sum(worker.ready for worker in self.workers)
+        if self._failures and ready == self.server.workers:
+            self._failures, self._failure = 0, ""
+            log.info("all workers serve again")
 
     async def count(self) -> None:
         """Bring the workers' counts up to date.
 
         After COUNT_SECONDS those of a worker that hangs stay what they were.
         """
-        for worker in self.workers:
+        now = self._clock()
+        waited = [one for one in self.workers if one.serves(now)]
+        for worker in waited:
             if worker.asked is None:
-                worker.ask(self.loop.time())
+                worker.ask(now)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(COUNT_SECONDS):
-                while any(one.ready and one.asked is not None for one in self.workers):
+                while any(one.asked is not None for one in waited if one in self.workers):
                     self._counted.clear()
                     await self._counted.wait()
 
@@ -262,13 +300,26 @@ class WorkerPool:
             worker.close()
         self.workers.clear()
 
+    def _serving(self) -> list[WorkerHandle]:
+        now = self._clock()
+        return [worker for worker in self.workers if worker.serves(now)]
+
     def _spawn(self) -> None:
+        """Start a worker, as soon as the machine lets us."""
         if self._stopping:
             return
+        settings = WorkerSettings(self.server.lease_bytes, self.server.lease_seconds)
+        try:
+            child = self._children.start("worker", settings, [self.root.page.fd])
+        except OSError as error:
+            # No process, memory or descriptor to be had: for now, as a rule.
+            self._not_started(f"{error.strerror}")
+            return
         self._serial += 1
-        worker = WorkerHandle(self, self._serial, self.loop.time())
+        worker = WorkerHandle(child, self._serial, self.loop, self._clock())
         self.workers.append(worker)
         self.loop.add_reader(worker.sock, self._receive, worker)
+        self.loop.add_reader(child.report, self._reported, worker)
         if self.root.seeded:
             self._send_seed(worker, self.root.generation)
 
@@ -289,10 +340,11 @@ class WorkerPool:
 
     def _candidates(self, incoming: Incoming) -> list[WorkerHandle]:
         """Those that may take it, best first."""
-        if incoming.admission.allowance.pinned and self.workers:
+        serving = self._serving()
+        if incoming.admission.allowance.pinned and serving:
             # Its user's requests are counted in one place.
-            return [self.workers[incoming.admission.user % len(self.workers)]]
-        return sorted(self.workers, key=lambda one: len(one.connections))
+            return [serving[incoming.admission.user % len(serving)]]
+        return sorted(serving, key=lambda one: len(one.connections))
 
     def _retry_held(self) -> None:
         while self._held:
@@ -310,13 +362,13 @@ class WorkerPool:
             except OSError:
                 datagram = b""
             if not datagram:
-                self._lost(worker)
+                self._hung_up(worker)
                 return
             try:
                 message = channel.decode(datagram)
             except ValueError:
                 log.exception("worker %d is not understood", worker.pid)
-                self._lost(worker)
+                self._hung_up(worker)
                 return
             self._handle(worker, message)
 
@@ -341,6 +393,7 @@ class WorkerPool:
             worker.requests, worker.bytes = message.requests, message.bytes
             self._drawn(message.drawn)
         elif isinstance(message, channel.Ready):
+            worker.child.look()  # it was started, whether or not that was read before
             worker.ready = True
             if all(one.ready for one in self.workers):
                 self._all_ready.set()
@@ -351,31 +404,51 @@ class WorkerPool:
             incoming.ended(incoming.admission)
             self._ended(worker, number)
 
+    def _hung_up(self, worker: WorkerHandle) -> None:
+        """Its channel is closed: it has ended or is about to, and how is reported next."""
+        self.loop.remove_reader(worker.sock)
+        worker.hung_up = True
+        worker.child.kill()
+        if worker.child.reported:
+            self.loop.call_later(REPORT_SECONDS, self._lost, worker)
+        else:
+            self._lost(worker)
+
+    def _reported(self, worker: WorkerHandle) -> None:
+        worker.child.look()
+        if worker.child.ended:
+            self._receive(worker)  # what it said before
+            self._lost(worker)
+        elif not worker.child.reported:
+            self.loop.remove_reader(worker.child.report)
+
     def _lost(self, worker: WorkerHandle) -> None:
+        if worker not in self.workers:
+            return
         self.workers.remove(worker)
         self._counted.set()
-        # Its end is closed, so it has exited or is about to; do not wait for that.
+        how = worker.child.ended or "ended, nobody saw how"
         worker.close()
         for number in list(worker.connections):
             self._over(worker, number)
         if self._stopping:
             return
-        log.warning("worker %d ended (%s): replaced", worker.pid, _how(worker.process))
-        if self.loop.time() - worker.started < 1.0:
-            self.loop.call_later(RESPAWN_SECONDS, self._replace)
+        if not worker.ready:
+            self._not_started(f"its process {how}")
+            return
+        log.warning("worker %d %s: replaced", worker.pid, how)
+        if self._clock() - worker.started < LIVED_SECONDS:
+            self.loop.call_later(RESPAWN_SECONDS, self._spawn)
         else:
-            self._replace()
-
-    def _replace(self) -> None:
-        """Start a worker in the place of a lost one, as soon as the machine lets us."""
-        try:
             self._spawn()
-        except OSError as error:
-            # No process, memory or descriptor to be had: for now, as a rule.
-            log.warning("no worker can be started (%s): tried again", error.strerror)
-            self.loop.call_later(RESPAWN_SECONDS, self._replace)
 
-
-def _how(process: "subprocess.Popen[bytes]") -> str:
-    code = process.returncode
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
+    def _not_started(self, reason: str) -> None:
+        """Try again after a pause; say why once."""
+        if reason != self._failure:
+            log.warning("a worker cannot be started: %s; tried again", reason)
+        self._failure = reason
+        # Each of the workers that are wanted may fail as often before it grows.
+        doublings = min(self._failures // self.server.workers, 8)
+        self._failures += 1
+        pause = min(RESPAWN_SECONDS * 2.0**doublings, LONGEST_RESPAWN_SECONDS)
+        self.loop.call_later(pause, self._spawn)

@@ -7,5 +7,5 @@ confinement no file.
     generator    the child DRBG, rekeyed when the generation moves
     connection   one client: answers requests until it would have to wait
     engine       which connection is served by which thread
-    __main__     the process: its channel to the supervisor
+    process      its channel to the supervisor, its start
 """

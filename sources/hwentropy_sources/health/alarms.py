@@ -28,6 +28,8 @@ class Alarm(StrEnum):
     """Gave more than asked: it lied about its length."""
     ERROR = "error"
     """Said that it failed, or broke."""
+    DIED = "died"
+    """The process that it ran in ended."""
     GONE = "gone"
     """Was there, and is not any more."""
 

@@ -108,7 +108,9 @@ def test_the_shipped_file_says_what_holds_without_it(built_in: Any) -> None:
     assert shipped.limits == built_in.limits == LimitsConfig()
     assert shipped.access == built_in.access
     assert (shipped.limits_for, built_in.limits_for) == ((), ())
-    assert shipped.sources == built_in.sources
+    assert [(one.name, one.kind, one.config) for one in shipped.sources] == [
+        (one.name, one.kind, one.config) for one in built_in.sources
+    ]
     assert [one.name for one in shipped.sources] == list(default_kinds())
     assert (shipped.files, built_in.files) == ((SHIPPED,), ())
 

@@ -74,7 +74,7 @@ def daemon(port: int) -> Iterator[Daemon]:
 def attempt(daemon: Daemon, pid: int, name: str) -> str:
     """Have a process make an attempt; what came of it, in the table's words."""
     said = len(daemon.log)
-    ended = f"{pid} ended (signal 31)"  # SIGSYS
+    ended = f"worker {pid} died of SIGSYS"
     line = re.compile(rf"^attempt {re.escape(name)} by {pid}: (\w+)$", re.MULTILINE)
     os.kill(pid, signal_number(name))
     daemon.wait_for(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hwentropyd.command import SOURCE_DESCRIPTORS, SUPERVISOR_DESCRIPTORS
+from hwentropyd.command import CHILD_DESCRIPTORS, SOURCE_DESCRIPTORS, SUPERVISOR_DESCRIPTORS
 from hwentropyd.confinement import raise_descriptor_limit
 from hwentropyd.seeding.seeder import FRESH_SECONDS
 from support.daemon import ONLY_OS, ROOT, Daemon
@@ -388,7 +388,7 @@ class Poor(Daemon):
 class Poorest(Poor):
     """One that has as many as it says it needs, with two workers and this source."""
 
-    limit = SUPERVISOR_DESCRIPTORS + 2 + SOURCE_DESCRIPTORS
+    limit = SUPERVISOR_DESCRIPTORS + 2 * CHILD_DESCRIPTORS + SOURCE_DESCRIPTORS
 
 
 def test_the_descriptors_that_it_asks_for_are_enough() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from hwentropyd.child import Children
 from hwentropyd.config.load import load
 from hwentropyd.operating.notify import Notifier
 from hwentropyd.serving.listeners import Listeners
@@ -88,7 +89,8 @@ def test_the_root_key_is_erased_at_the_end(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         listeners = Listeners(tmp_path / "run")
-        supervisor = Supervisor(load(config), listeners, Notifier({}))
+        children = Children()
+        supervisor = Supervisor(load(config), listeners, Notifier({}), children)
         seeds: list[bytearray] = []
 
         def settled(_: object) -> None:
@@ -98,6 +100,7 @@ def test_the_root_key_is_erased_at_the_end(tmp_path: Path) -> None:
         async with asyncio.timeout(PATIENCE):
             await supervisor.run(settled)
         listeners.close()
+        children.close()
         assert len(seeds) == 1
         with pytest.raises(RuntimeError, match="not seeded"):
             supervisor.root.child_seed(b"test", supervisor.root.generation)

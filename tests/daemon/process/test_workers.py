@@ -7,12 +7,13 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
 from hwentropyd.channel import Fresh
+from hwentropyd.child import Children
 from hwentropyd.config.schema import ServerConfig
 from hwentropyd.confinement import raise_descriptor_limit
 from hwentropyd.seeding.root import Root
@@ -37,8 +38,8 @@ def daemon() -> Iterator[Daemon]:
 
 
 def started_workers(daemon: Daemon) -> list[int]:
-    """The workers that have come as far as giving up their rights."""
-    return [pid for pid in daemon.worker_pids() if "NoNewPrivs:\t1" in status_of(pid)]
+    """The workers that serve."""
+    return [one["pid"] for one in daemon.status()["workers"] if one["serving"]]
 
 
 def status_of(pid: int) -> str:
@@ -107,7 +108,7 @@ def test_no_process_leaves_a_core_dump(daemon: Daemon) -> None:
         assert core.split()[4:6] == ["0", "0"]
     os.kill(pids[1], signal.SIGSEGV)
     daemon.wait_for(lambda: ended(pids[1]), "rid of a crashed worker")
-    daemon.wait_for(lambda: "(signal 11)" in daemon.log, "replacing it")
+    daemon.wait_for(lambda: "died of SIGSEGV" in daemon.log, "replacing it")
     assert set(daemon.directory.iterdir()) == before
 
 
@@ -149,7 +150,7 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(daemon: Daemon) -> No
     daemon.check()
     daemon.wait_for(lambda: len(daemon.worker_pids()) == 2, "back to two workers")
     assert spared in daemon.worker_pids()
-    assert f"worker {killed} ended (signal 9): replaced" in daemon.log
+    assert f"worker {killed} died of SIGKILL: replaced" in daemon.log
 
 
 def test_an_answer_for_a_worker_that_has_just_gone_is_forgotten() -> None:
@@ -159,19 +160,21 @@ def test_an_answer_for_a_worker_that_has_just_gone_is_forgotten() -> None:
         """Nobody listens to the worker here."""
 
     async def scenario() -> None:
-        pool = WorkerPool(
-            Root(),
-            ServerConfig(workers=1),
-            drawn=nothing,
-            want_fresh=nothing,
-            ended=nothing,
-            refused=nothing,
-        )
-        pool.start()
-        (worker,) = pool.workers
-        worker.close()
-        pool.workers.clear()
-        worker.send(Fresh(1, met=True))
+        with closing(Children()) as children:
+            pool = WorkerPool(
+                Root(),
+                ServerConfig(workers=1),
+                children,
+                drawn=nothing,
+                want_fresh=nothing,
+                ended=nothing,
+                refused=nothing,
+            )
+            pool.start()
+            (worker,) = pool.workers
+            worker.close()
+            pool.workers.clear()
+            worker.send(Fresh(1, met=True))
 
     asyncio.run(scenario())
 
@@ -194,7 +197,7 @@ def test_workers_end_with_a_killed_supervisor(daemon: Daemon) -> None:
         assert ask(sock, 16).status == OK
         assert stream.recv(1)
         workers = daemon.worker_pids()
-        assert sorted(daemon.kill()) == sorted(workers)  # it waits for their end
+        assert set(workers) < set(daemon.kill())  # it waits for their end
         assert is_closed(sock)
 
 

@@ -180,7 +180,7 @@ def test_an_error_costs_no_connection(bench: Bench, errors: list[int]) -> None:
 def test_full_workers_leave_newcomers_in_the_backlog(
     bench: Bench, mocker: MockerFixture
 ) -> None:
-    """It takes one, rests, and takes the next one after a while; not after a stop."""
+    """It takes none while they are, all of them once they are not; none after a stop."""
     mocker.patch.object(module, "REST_SECONDS", 0.001)
     bench.connect(5)
     bench.workers.full = True
@@ -188,11 +188,16 @@ def test_full_workers_leave_newcomers_in_the_backlog(
     async def talk() -> None:
         acceptor = bench.acceptor()
         acceptor.start()
-        for count in (1, 2):
-            await bench.until(count)
-            assert len(bench.workers.taken) == count
+        await asyncio.sleep(0.01)  # ten rests
+        assert bench.workers.taken == []
+        bench.workers.full = False
+        await bench.until(5)
+        bench.workers.full = True
+        bench.connect(1)
+        await asyncio.sleep(0.01)
         acceptor.stop()
-        await asyncio.sleep(0.01)  # ten rests, after which it would have taken more
+        bench.workers.full = False
+        await asyncio.sleep(0.01)  # after which it would have taken the last
 
     run(talk)
-    assert len(bench.workers.taken) == 2
+    assert len(bench.workers.taken) == 5

@@ -1,26 +1,31 @@
-"""The worker process: `hwentropyd.worker CHANNEL_FD PAGE_FD LEASE_BYTES LEASE_SECONDS`.
+"""The worker process: its channel to the supervisor.
 
-Started by the supervisor only.  Its main thread listens to the channel; when
-the channel closes, the supervisor is gone and so is the worker, at once.
+The template forks it.  Its first message is its settings, with the generation page.
+Its main thread listens to the channel; when the channel closes, the supervisor is
+gone and so is the worker, at once.
 """
 
 import contextlib
-import os
 import socket
-import sys
-from typing import Final, NoReturn
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
 
 from hwentropy_core.page import PageReader
 from hwentropy_core.wire import Status
 from hwentropyd import channel, confinement
-from hwentropyd.operating import logs, signals, streams
 
 from .drbg import WorkerDrbg
 from .engine import Engine
 from .protocols import LeaseTerms
+from .settings import WorkerSettings
 
 #: Seconds for what has begun when told to stop; the supervisor allows 0.9 in all.
 DRAIN_SECONDS: Final = 0.6
+
+#: Longer than the settings.
+_SETTINGS_BYTES: Final = 4096
 
 
 class WorkerProcess:
@@ -88,26 +93,12 @@ class WorkerProcess:
             self._sock.send(message.encode())
 
 
-def main() -> NoReturn:
-    """Entry point of the process."""
-    signals.ignore()
-    streams.install(held=True)
-    streams.run(_run)
-
-
-def _run() -> NoReturn:
-    channel_fd, page_fd, lease_bytes, lease_seconds = (int(word) for word in sys.argv[1:])
-    logs.set_up()
-    terms = LeaseTerms(lease_bytes, lease_seconds, page_fd)
-    worker = WorkerProcess(socket.socket(fileno=channel_fd), terms)
+def prepare(sock: socket.socket) -> Callable[[], None]:
+    """Take the settings and give up every right; returns what serves."""
+    datagram, fds, _, _ = socket.recv_fds(sock, _SETTINGS_BYTES, 1)
+    settings = msgspec.msgpack.decode(datagram, type=WorkerSettings)
+    terms = LeaseTerms(settings.lease_bytes, settings.lease_seconds, fds[0])
+    worker = WorkerProcess(sock, terms)
     confinement.raise_descriptor_limit()
     confinement.confine_worker()
-    streams.release()
-    worker.run()
-    streams.finish(streams.STOP_SECONDS)
-    # Threads may be in the middle of a send to a client that does not read.
-    os._exit(0)
-
-
-if __name__ == "__main__":
-    main()
+    return worker.run
