@@ -14,9 +14,6 @@ from support.raw_client import OK, PATIENCE
 
 pytestmark = pytest.mark.process
 
-#: As in test_stop.
-STOP_SECONDS = 1.0
-
 
 @pytest.fixture
 def pipe() -> Iterator[Pipe]:
@@ -39,7 +36,7 @@ def test_it_starts_serves_and_stops(pipe: Pipe) -> None:
 
         daemon.wait_for(replaced, "with a new worker")
         assert daemon.read(32).status == OK
-        assert daemon.stop() < STOP_SECONDS
+        daemon.stop()
         assert not daemon.entropy.exists()
 
 
@@ -53,7 +50,7 @@ def test_what_is_lost_is_said_once_the_pipe_is_read(pipe: Pipe) -> None:
         text = pipe.read_until(r"lines are missing here.*\n")
         assert re.search(r"\n\d+ lines are missing here: they could not be written", text)
         assert text.count("control connection ended") > 100
-        assert daemon.stop() < STOP_SECONDS
+        daemon.stop()
 
 
 def test_exit_codes_are_what_they_are_without_a_reader(pipe: Pipe) -> None:
