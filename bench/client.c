@@ -1,6 +1,7 @@
 /* The load client of `make bench`: one target, one size, one JSON line.
  *
- *   client [--size BYTES] [--connections N] [--depth N] [--requests N] [--seconds X] TARGET
+ *   client [--size BYTES] [--connections N] [--depth N] [--requests N] [--seconds X]
+ *          [--pause US] TARGET
  *
  * TARGET is the path of a Unix socket that speaks the native protocol
  * (docs/protocol.md), or `getrandom`, or a device such as /dev/urandom (a path
@@ -58,6 +59,7 @@ struct settings {
     unsigned connections, depth;
     size_t requests;
     double seconds;
+    unsigned pause; /* microseconds */
 };
 
 struct worker {
@@ -215,6 +217,16 @@ static void warm_up(struct worker *w)
     w->repeats = 0;
 }
 
+/* Think for up to twice so long, in no step with anything else. */
+static void rest(unsigned microseconds)
+{
+    static __thread unsigned state = 1;
+    if (microseconds) {
+        state = state * 1103515245u + 12345u;
+        usleep((state >> 8) % (2 * microseconds));
+    }
+}
+
 static void run_socket(struct worker *w)
 {
     const struct settings *s = w->settings;
@@ -232,6 +244,7 @@ static void run_socket(struct worker *w)
         uint64_t *slot = &sent[w->done % s->depth];
         w->times[w->done++] = (uint32_t)(t - *slot);
         if (asked < s->requests && t < deadline) {
+            rest(s->pause);
             *slot = now();
             ask(w, 1);
             asked++;
@@ -308,7 +321,7 @@ static void report(struct worker *workers, const struct settings *s, uint64_t be
 static void usage(void)
 {
     fputs("usage: client [--size BYTES] [--connections N] [--depth N] [--requests N] "
-          "[--seconds X] SOCKET|DEVICE|getrandom\n", stderr);
+          "[--seconds X] [--pause US] SOCKET|DEVICE|getrandom\n", stderr);
     exit(2);
 }
 
@@ -316,8 +329,9 @@ static struct settings parse(int argc, char **argv)
 {
     static const struct option options[] = {
         {"size", 1, 0, 's'},     {"connections", 1, 0, 'c'}, {"depth", 1, 0, 'd'},
-        {"requests", 1, 0, 'r'}, {"seconds", 1, 0, 't'},     {0, 0, 0, 0}};
-    struct settings s = {NULL, 32, 1, 1, MAX_REQUESTS, 1.0};
+        {"requests", 1, 0, 'r'}, {"seconds", 1, 0, 't'},
+        {"pause", 1, 0, 'p'},    {0, 0, 0, 0}};
+    struct settings s = {NULL, 32, 1, 1, MAX_REQUESTS, 1.0, 0};
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (o) {
         case 's': s.size = strtoul(optarg, NULL, 10); break;
@@ -325,12 +339,13 @@ static struct settings parse(int argc, char **argv)
         case 'd': s.depth = (unsigned)strtoul(optarg, NULL, 10); break;
         case 'r': s.requests = strtoul(optarg, NULL, 10); break;
         case 't': s.seconds = strtod(optarg, NULL); break;
+        case 'p': s.pause = (unsigned)strtoul(optarg, NULL, 10); break;
         default: usage();
         }
     }
     if (optind != argc - 1 || !s.size || s.size > 1 << 20 || !s.connections ||
         s.connections > 4096 || !s.depth || s.depth > MAX_DEPTH || !s.requests ||
-        s.requests > MAX_REQUESTS || !(s.seconds > 0 && s.seconds <= 4))
+        s.requests > MAX_REQUESTS || s.pause > 1000000 || !(s.seconds > 0 && s.seconds <= 4))
         usage(); /* 4 s: the longest time that fits the 32 bits of one latency */
     s.target = argv[optind];
     return s;

@@ -27,6 +27,10 @@ from .protocols import Reply, ServerProtocol, Wait
 #: a core's second-level cache together with ZEROS and what the kernel copies.
 CHUNK_BYTES: Final = 128 * 1024
 
+#: A turn among a crowd, in bytes made or what takes as long: some 100 us.  As much as
+#: is sent at a time anyhow: less would cost the crowd a third of its throughput.
+TURN_BYTES: Final = CHUNK_BYTES
+
 #: Bytes of requests taken at a time: 512 requests.
 RECEIVE_BYTES: Final = 512 * HEADER.size
 
@@ -34,8 +38,11 @@ RECEIVE_BYTES: Final = 512 * HEADER.size
 class Load(Protocol):
     """What a connection knows of the others."""
 
-    idle: int
-    """Threads free to take up another connection; 0 means: do not linger."""
+    @property
+    def quiet(self) -> bool:
+        """Whether a thread may stay with its connection; else: one turn, and no waiting."""
+        ...
+
     bulk: threading.Lock
     """Held by whoever makes and sends a piece of a large reply.
 
@@ -48,6 +55,16 @@ class Load(Protocol):
     def alone(self) -> bool:
         """Whether no other connection keeps a thread busy."""
         ...
+
+
+class OneTurn:
+    """The load that gives a connection one turn and no waiting."""
+
+    quiet: Final = False
+    alone: Final = False
+
+    def __init__(self, bulk: threading.Lock) -> None:
+        self.bulk = bulk
 
 
 class Buffers:
@@ -63,7 +80,7 @@ class Buffers:
 class ClientConnection:
     """State of one connection between two turns of service."""
 
-    __slots__ = ("_generator", "_replies", "id", "protocol", "sock", "user")
+    __slots__ = ("_chunk", "_generator", "_replies", "id", "paused", "protocol", "sock", "user")
 
     def __init__(
         self,
@@ -80,16 +97,24 @@ class ClientConnection:
         self.protocol = protocol
         self._generator = generator
         self._replies: deque[Reply] = deque()
+        self.paused = False
+        """The engine's: it waits for its user's rate."""
+        # No more is made at a time than the socket's buffer takes: the rest would be lost.
+        buffer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+        self._chunk = min(HEADER.size + CHUNK_BYTES, max(buffer, SMALL_BYTES))
 
     def serve(self, buffers: Buffers, load: Load) -> Wait:
         """Serve until it has to wait; raises nothing that a peer can cause.
 
-        While another thread is free, waits for input itself for a moment (the
+        While it is quiet, waits for input itself for a moment (the
         socket's receive timeout): the next request of a busy client is then
         answered with two system calls.
         """
         try:
+            before = self.protocol.requests
             while (wait := self._answer_held(buffers, load)) is Wait.INPUT:
+                if not load.quiet and self.protocol.requests != before:
+                    return wait  # it had its turn
                 if (received := self._receive(buffers, load)) is None:
                     return Wait.WRITABLE if self._replies else Wait.INPUT
                 if not received:
@@ -111,21 +136,21 @@ class ClientConnection:
         header_size = HEADER.size
         used = outbox[:0]
         try:
-            received = receive_into(inbox, 0, 0 if load.idle else socket.MSG_DONTWAIT)
+            received = receive_into(inbox, 0, 0 if load.quiet else socket.MSG_DONTWAIT)
             # Back to `recv` at once: while this works on after `send`, the woken client
             # looks to the scheduler as if it needed another CPU.
             while length := answer_small(inbox, received, outbox):
                 size = header_size + length
                 used = outbox[: max(size, len(used))]
                 try:
-                    sent = send(outbox[:size])
+                    sent = send(outbox[:size], 0 if load.quiet else socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     sent = 0
                 if sent < size:
                     self._replies.append(Reply(bytes(outbox[:header_size]), length))
                     self._advance(sent)
                     return None
-                if not load.idle:
+                if not load.quiet:
                     return None
                 received = receive_into(inbox)
         except BlockingIOError:
@@ -141,30 +166,30 @@ class ClientConnection:
         while True:
             if self._remaining() and self._generator.state is ServiceState.FAILED:
                 return Wait.END  # in the middle of a reply there is no other way to say so
-            wait = self._collect()
+            wait = self._collect(CHUNK_BYTES if load.quiet else TURN_BYTES)
             if not self._replies:
                 return wait
             if not self._send(buffers, load):
                 return Wait.WRITABLE
-            if self.protocol.closing:
+            if self.protocol.closing and not self._replies:
                 return Wait.END
-            if not load.idle:
-                return Wait.YIELD
+            if not load.quiet:
+                return Wait.YIELD if self._replies else wait
 
-    def _collect(self) -> Wait:
-        """Take replies, up to a chunk, from the protocol; says what the next one waits for."""
+    def _collect(self, most: int) -> Wait:
+        """Take replies, up to a cost, from the protocol; says what the next one waits for."""
         planned = self._remaining()
-        while planned < CHUNK_BYTES and not self.protocol.closing:
+        while planned < most and not self.protocol.closing:
             reply = self.protocol.next()
             if isinstance(reply, Wait):
                 return reply
             self._replies.append(reply)
-            planned += len(reply.fixed) + reply.remaining
+            planned += reply.cost
         return Wait.YIELD
 
     def _send(self, buffers: Buffers, load: Load) -> bool:
         """Send the replies under way; False when the client does not take them."""
-        outbox = buffers.outbox
+        outbox = buffers.outbox[: self._chunk if load.quiet else min(self._chunk, TURN_BYTES)]
         used = outbox[:0]
         stream: Keystream | None = None
         total = self._remaining()
@@ -178,11 +203,13 @@ class ClientConnection:
                     size = self._fill(outbox, stream)
                     used = outbox[: max(size, len(used))]
                     sent = 0 if alone else self._push(outbox[:size], socket.MSG_DONTWAIT)
-                if sent < size and load.idle:
+                if sent < size and load.quiet:
                     sent += self._push(outbox[sent:size])
                 self._advance(sent)
                 if sent < size:
                     return False
+                if not load.quiet:
+                    break
         finally:
             wipe(used)
             if stream is not None:

@@ -1,11 +1,13 @@
 """Which connection is served by which thread.
 
-A few threads wait on one epoll set.  Each connection is in it with EPOLLONESHOT:
-whoever is woken by it has it for itself, serves it until it has to wait, and
-puts it back with what it waits for.  A busy connection keeps its thread (it
-blocks in `recv`, the fastest answer there is) as long as another thread is free
-to take up newcomers; when none is, every connection gets one reply a turn.  So
-thousands of idle connections cost no thread, and a few busy ones no epoll.
+One thread has the lead: it watches the epoll set, in which each connection is with
+EPOLLONESHOT, and takes what is ready in turns that are fair between users (turns.py).
+While few are busy it hands the lead on and stays with its connection: that blocks in
+`recv`, the fastest answer there is.  When more are busy than threads can stay, nobody
+does: who has the lead keeps it and serves one short turn after another by itself, since
+only one thread at a time can run Python anyhow.  So thousands of idle connections cost
+no thread, a few busy ones no epoll, and a crowd delays another user by one turn of each
+user in it.
 """
 
 import contextlib
@@ -15,6 +17,7 @@ import socket
 import struct
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -23,16 +26,31 @@ from hwentropy_core.wire import Status
 from hwentropyd.channel import Assign
 
 from . import protocols
-from .connection import Buffers, ClientConnection
+from .connection import Buffers, ClientConnection, Load, OneTurn
 from .drbg import WorkerDrbg
 from .protocols import LeaseTerms, Wait
 from .quota import Quotas
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
-#: Threads of a worker.  More than the connections that are busy at once on the
-#: machines seen (a core serves one), few enough that their stacks do not show.
-THREADS: Final = 16
+#: Threads that may stay with a connection each.  As many as a core keeps busy in turns
+#: without waiting for the interpreter's lock; beyond it one thread serves as many requests.
+STAYING: Final = 4
+
+#: Threads of a worker: one more has the lead.
+THREADS: Final = STAYING + 1
+
+#: Seconds that a crowd is remembered, so that what is busy a hundred times a second is not
+#: taken for quiet in between.
+CROWD_SECONDS: Final = 0.05
+
+#: Seconds between two looks at whether a paced stream may go on.
+PAUSE_SECONDS: Final = 0.05
+
+#: Events taken at a time: all that are ready, so that none stands in the kernel's queue
+#: behind another user's crowd.
+MAX_EVENTS: Final = 4096
 
 #: How long a thread waits on a quiet or full connection before it puts it back,
 #: in seconds.  Longer than the think time of a busy client (microseconds), short
@@ -44,10 +62,15 @@ _EVENTS: Final = {
     Wait.WRITABLE: select.EPOLLOUT | select.EPOLLONESHOT,
     # A socket with room is ready at once, behind those that already are.
     Wait.YIELD: select.EPOLLOUT | select.EPOLLONESHOT,
+    # Brings it to the thread with the lead, which keeps it until its time.
+    Wait.PAUSE: select.EPOLLOUT | select.EPOLLONESHOT,
     # Only its end wakes it (EPOLLHUP is always reported); else `resume` does.
     Wait.SEED: select.EPOLLONESHOT,
     Wait.FRESH: select.EPOLLONESHOT,
 }
+
+#: What a thread may wait for itself, with the connection.
+_STAYS: Final = {Wait.INPUT, Wait.WRITABLE, Wait.YIELD}
 
 
 class Engine:
@@ -61,7 +84,7 @@ class Engine:
         want_fresh: Callable[[int], None],
     ) -> None:
         """`ended` and `want_fresh` are called with a connection's id, from any thread."""
-        self.idle = 0
+        self.quiet = True
         self.bulk = threading.Lock()
         self._generator = generator
         self._terms = terms
@@ -75,11 +98,18 @@ class Engine:
         self._empty = threading.Event()
         self._draining = False
         self._quotas = Quotas(time.monotonic)
+        self._staying = 0
+        # What is only ever touched with the lead:
+        self._lead = threading.Lock()
+        self._turns: Turns[ClientConnection] = Turns()
+        self._paused: deque[tuple[float, ClientConnection]] = deque()
+        self._crowded_until = 0.0
+        self._turn = OneTurn(self.bulk)
 
     @property
     def alone(self) -> bool:
-        """Whether all threads but the one that asks are free."""
-        return self.idle >= THREADS - 1
+        """Whether no thread but the one that asks has a connection."""
+        return self.quiet and self._staying <= 1
 
     def start(self) -> None:
         """Start the threads."""
@@ -156,32 +186,69 @@ class Engine:
 
     def _run(self) -> None:
         buffers = Buffers()
-        poll = self._epoll.poll
         while True:
+            with self._lead:
+                connection = self._lead_until_quiet(buffers)
+            wait = self._serve(connection, buffers, self)
             with self._lock:
-                self.idle += 1
-            events = poll(-1, 1)
-            with self._lock:
-                self.idle -= 1
-            for fd, event in events:
+                self._staying -= 1
+            self._put_back(connection, wait)
+
+    def _lead_until_quiet(self, buffers: Buffers) -> ClientConnection:
+        """Give turns; returns, to be stayed with, a connection that had one while it is quiet.
+
+        Its turn comes first, as to hand the lead on takes as long as a small answer.
+        """
+        while True:
+            connection = self._next()
+            wait = self._serve(connection, buffers, self._turn)
+            if self.quiet and wait in _STAYS:
+                with self._lock:
+                    self._staying += 1
+                return connection
+            if wait is Wait.YIELD:
+                self._turns.add(connection.user, connection)
+            else:
+                self._put_back(connection, wait)
+
+    def _next(self) -> ClientConnection:
+        """Wait for something to be ready, and take the next in turn."""
+        turns = self._turns
+        while True:
+            now = time.monotonic()
+            while self._paused and self._paused[0][0] <= now:
+                resumed = self._paused.popleft()[1]
+                turns.add(resumed.user, resumed)
+            timeout = 0.0 if turns else self._paused[0][0] - now if self._paused else -1
+            for fd, event in self._epoll.poll(timeout, MAX_EVENTS):
                 connection = self._by_fd.get(fd)
                 if connection is None:
                     continue
                 if event & select.EPOLLHUP and not event & select.EPOLLIN:
                     self._end(connection)
-                    continue
-                try:
-                    wait = connection.serve(buffers, self)
-                except Exception:
-                    # A bug, but of this connection only: the thread is needed.
-                    log.exception("a connection was ended by an unforeseen error")
-                    wait = Wait.END
-                if wait is Wait.END:
-                    self._end(connection)
+                elif connection.paused:
+                    connection.paused = False
+                    self._paused.append((now + PAUSE_SECONDS, connection))
                 else:
-                    self._put_back(connection, wait)
+                    turns.add(connection.user, connection)
+            if turns:
+                if self._staying + len(turns) > STAYING:
+                    self._crowded_until = now + CROWD_SECONDS
+                self.quiet = now >= self._crowded_until and self._staying < STAYING
+                return turns.take()
+
+    def _serve(self, connection: ClientConnection, buffers: Buffers, load: Load) -> Wait:
+        try:
+            return connection.serve(buffers, load)
+        except Exception:
+            # A bug, but of this connection only: the thread is needed.
+            log.exception("a connection was ended by an unforeseen error")
+            return Wait.END
 
     def _put_back(self, connection: ClientConnection, wait: Wait) -> None:
+        if wait is Wait.END:
+            self._end(connection)
+            return
         if self._draining and wait in {Wait.SEED, Wait.FRESH}:
             self._end(connection)  # nobody answers these any more
             return
@@ -190,6 +257,7 @@ class Engine:
                 return  # it ended while it was on its way back
             if wait in {Wait.SEED, Wait.FRESH}:
                 self._waiting[connection.id] = (connection, wait)
+            connection.paused = wait is Wait.PAUSE
             self._epoll.modify(connection.sock, _EVENTS[wait])
         if wait is Wait.FRESH:
             self._want_fresh(connection.id)

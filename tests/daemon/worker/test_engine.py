@@ -15,9 +15,10 @@ from pytest_mock import MockerFixture
 
 from hwentropy_core.page import PageReader, PageWriter, ServiceState
 from hwentropy_core.wire import HEADER, Op, Request, RequestFlag, Status, encode_request
+from hwentropyd.channel import Assign
 from hwentropyd.role import Role
 from hwentropyd.worker import engine as module
-from hwentropyd.worker.connection import ClientConnection
+from hwentropyd.worker.connection import Buffers, ClientConnection, Load, OneTurn
 from hwentropyd.worker.drbg import WorkerDrbg
 from hwentropyd.worker.engine import Engine
 from hwentropyd.worker.protocols import LeaseTerms, Wait
@@ -61,13 +62,19 @@ class Bench:
         self.page.generation += 1
         self.page.state = ServiceState.OK
 
-    def connect(self, role: Role = Role.ENTROPY, user: int = 1) -> socket.socket:
+    def connect(
+        self, role: Role = Role.ENTROPY, *, user: int = 1, bytes_per_second: int = 0
+    ) -> socket.socket:
         """A client of a user; its connection's id is its number."""
         ours, client = socket.socketpair()
         client.settimeout(PATIENCE)
         self.clients.append(client)
-        self.engine.adopt(ours, assigned(len(self.clients) - 1, role, user=user))
+        self.engine.adopt(ours, self._message(role, user, bytes_per_second))
         return client
+
+    def _message(self, role: Role, user: int, bytes_per_second: int) -> Assign:
+        number = len(self.clients) - 1
+        return assigned(number, role, user=user, bytes_per_second=bytes_per_second)
 
     def waiting(self, wait: Wait) -> int:
         """How many connections wait for this."""
@@ -183,11 +190,68 @@ def test_clients_that_never_read_cost_no_thread(bench: Bench) -> None:
         assert reply(client)[0] == tag
 
 
+def test_one_users_crowd_is_one_turn_before_anothers_request(mocker: MockerFixture) -> None:
+    """Five hundred are ready when another user asks: it is served within two turns."""
+    bench = Bench()
+    bench.seed()
+    served: list[int] = []
+    serve = ClientConnection.serve
+
+    def watched(self: ClientConnection, *args: object) -> Wait:
+        served.append(self.user)
+        if len(served) == 5:
+            other.sendall(read(32, 7))
+        return serve(self, *args)  # type: ignore[arg-type]
+
+    mocker.patch.object(ClientConnection, "serve", watched)
+    crowd = [bench.connect(user=1) for _ in range(500)]
+    other = bench.connect(user=2)
+    for client in crowd:
+        client.sendall(read(32) * 200)
+    bench.engine.start()  # all are ready by now
+    assert reply(other)[:2] == (7, Status.OK)
+    assert served[:5] == [1] * 5
+    assert served.index(2) <= 7
+    bench.end()
+
+
+def test_a_crowd_is_served_by_one_thread(bench: Bench, mocker: MockerFixture) -> None:
+    """In turns, by the one that has the lead: none of the others stays with a connection."""
+    serve = ClientConnection.serve
+    loads: list[object] = []
+
+    def watched(self: ClientConnection, buffers: Buffers, load: Load) -> Wait:
+        loads.append(load)
+        return serve(self, buffers, load)
+
+    mocker.patch.object(ClientConnection, "serve", watched)
+    crowd = [bench.connect() for _ in range(100)]
+    for _ in range(5):
+        for client in crowd:
+            client.sendall(read(32) * 10)
+        for client in crowd:
+            for _ in range(10):
+                assert reply(client)[1] == Status.OK
+    turns = sum(isinstance(load, OneTurn) for load in loads)
+    assert turns > 0.9 * len(loads)
+    until(lambda: bench.engine._staying == 0)
+
+
+def test_a_stream_keeps_to_its_users_rate(bench: Bench) -> None:
+    """It pauses and goes on; another user's does not."""
+    begun = time.monotonic()
+    paced = bench.connect(Role.STREAM, user=5, bytes_per_second=100_000)
+    assert len(exactly(paced, 130_000)) == 130_000
+    # A second's worth at once; what goes beyond it a tenth of a second's at a time.
+    assert time.monotonic() - begun >= 0.2
+    assert len(exactly(bench.connect(Role.STREAM), 3_000_000)) == 3_000_000
+
+
 def test_idle_connections_cost_no_thread(bench: Bench) -> None:
     """They wait in the kernel, and all threads are free."""
     for _ in range(100):
         bench.connect()
-    until(lambda: bench.engine.idle == THREADS)
+    until(lambda: bench.engine.quiet and bench.engine._staying == 0)
 
 
 def test_a_connection_that_ends_is_told_once(bench: Bench) -> None:

@@ -6,7 +6,7 @@ with what it waits for.  A reply's random bytes are a number until they are sent
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import ClassVar, Protocol
+from typing import ClassVar, Final, Protocol
 
 from hwentropy_core.wire import Status
 
@@ -21,19 +21,31 @@ class Wait(Enum):
     """for the daemon to be seeded"""
     FRESH = auto()
     """for entropy collected after its request"""
+    PAUSE = auto()
+    """for its user's rate of bytes"""
     YIELD = auto()
     """for a thread: it has had its share"""
     END = auto()
     """for nothing: it is over"""
 
 
+#: What a reply costs beside its random bytes, as so many of those: some 3 us, at a byte
+#: in a nanosecond.
+REPLY_COST: Final = 3 * 1024
+
+
 class Reply:
     """What is still to be sent of one reply."""
 
-    __slots__ = ("fixed", "page_fd", "remaining")
+    __slots__ = ("cost", "fixed", "page_fd", "remaining")
 
     def __init__(
-        self, fixed: bytes | bytearray, remaining: int = 0, page_fd: int | None = None
+        self,
+        fixed: bytes | bytearray,
+        remaining: int = 0,
+        page_fd: int | None = None,
+        *,
+        cost: int = 0,
     ) -> None:
         self.fixed = fixed
         """The header, or all of a reply that holds no random bytes."""
@@ -41,6 +53,8 @@ class Reply:
         """Random bytes after it."""
         self.page_fd = page_fd
         """A descriptor that goes with its first byte, until it has gone."""
+        self.cost = (cost or REPLY_COST) + remaining
+        """Its part of a turn."""
 
 
 class Quota(Protocol):

@@ -30,8 +30,14 @@ from .contract import LeaseTerms, Quota, Reply, Wait
 #: bytes take no more than some ten microseconds, so nobody waits for them to be made.
 FAST_PATH_BYTES: Final = 16 * 1024
 
+#: What a LEASE or an INFO costs, in random bytes (contract.REPLY_COST): some 20 us.
+OTHER_COST: Final = 20 * 1024
+
+_OK_UNTIL: Final = PageReader.OK_UNTIL
 _READ: Final = int(Op.READ)
 _DONT_BLOCK: Final = int(RequestFlag.DONT_BLOCK)
+_HEADER_BYTES: Final = HEADER.size
+_unpack = HEADER.unpack_from
 
 
 class NativeProtocol:
@@ -40,11 +46,14 @@ class NativeProtocol:
     __slots__ = (
         "_generator",
         "_may_have_fresh",
+        "_measured",
         "_page_sent",
         "_quota",
+        "_read_into",
         "_reader",
         "_request",
         "_terms",
+        "_words",
         "closing",
         "fresh",
         "requests",
@@ -64,6 +73,10 @@ class NativeProtocol:
         """Taken from the reader, and waiting."""
         self._terms = terms
         self._quota = quota
+        # At hand for the short way.
+        self._measured = quota.measured
+        self._read_into = generator.read_into
+        self._words = generator.words
         self._may_have_fresh = may_have_fresh
         self._page_sent = False
 
@@ -78,22 +91,22 @@ class NativeProtocol:
 
     def answer_small(self, inbox: memoryview, received: int, outbox: memoryview) -> int:
         """One READ, not large, of a healthy daemon: what `next` does, in half the calls."""
-        if received != HEADER.size or len(self._reader):
+        if received != _HEADER_BYTES or self._reader:
             return 0
-        op, flags, tag, length = HEADER.unpack_from(inbox)
+        op, flags, tag, length = _unpack(inbox)
         if (
             op != _READ
             or flags > _DONT_BLOCK
             or not 0 < length <= FAST_PATH_BYTES
-            or self._quota.measured
+            or self._measured
             # The state and the age of the seed in one: 0 unless it is `ok`.
-            or clock_gettime_ns(CLOCK_BOOTTIME) >= self._generator.words[PageReader.OK_UNTIL]
+            or clock_gettime_ns(CLOCK_BOOTTIME) >= self._words[_OK_UNTIL]
         ):
             return 0
         HEADER.pack_into(outbox, 0, 0, 0, tag, length)
-        self._generator.read_into(outbox[HEADER.size : HEADER.size + length])
+        self._read_into(outbox[_HEADER_BYTES : _HEADER_BYTES + length])
         self.requests += 1
-        return int(length)
+        return length  # type: ignore[no-any-return]  # struct has no types
 
     def next(self) -> Reply | Wait:
         """The next reply, or what it has to wait for first."""
@@ -119,7 +132,7 @@ class NativeProtocol:
         # Used up whatever comes of it: it was for this request and no later one.
         fresh, self.fresh = self.fresh, None
         if request.op is Op.INFO:
-            return Reply(self._info(request, state))
+            return Reply(self._info(request, state), cost=OTHER_COST)
         if state is ServiceState.FAILED:
             return Reply(encode_reply(Status.FAILED_CLOSED, request.tag))
         if state is ServiceState.STARTING:
@@ -169,4 +182,4 @@ class NativeProtocol:
         header = encode_reply(Status.OK, request.tag, len(payload), flags)
         fixed = bytearray(header + payload)
         wipe(payload)
-        return Reply(fixed, 0, page_fd)
+        return Reply(fixed, 0, page_fd, cost=OTHER_COST)

@@ -34,7 +34,7 @@ class StreamProtocol:
         if state is ServiceState.FAILED:
             return Wait.END
         size = self._quota.stream_bytes
-        return Reply(b"", size) if self._quota.admit_stream() else Wait.END
+        return Reply(b"", size) if self._quota.admit_stream() else Wait.PAUSE
 
     def answer_small(self, _inbox: memoryview, _received: int, _outbox: memoryview) -> int:
         """No request is answered."""
