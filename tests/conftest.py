@@ -34,6 +34,11 @@ for variable in (
     os.environ.pop(variable, None)
 
 
+# Where Python's and Node's own libraries put their Unix sockets; see `tmp_path`.
+os.environ["TMPDIR"] = "/tmp"  # noqa: S108 - what is made in it has names of its own
+tempfile.tempdir = None
+
+
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
     """An empty directory with a short name, removed at the end.

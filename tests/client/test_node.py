@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.process, needs_node]
 
 
 def test_the_packages_own_tests() -> None:
-    """Known answers, arguments, integers, endpoint and watch: `node --test`."""
+    """Known answers, arguments, integers, endpoint, watch, wire: `node --test`."""
     files = sorted(str(path) for path in (PACKAGE / "test").glob("*.test.js"))
     run = subprocess.run(
         [NODE, "--test", *files],
@@ -38,7 +38,7 @@ def test_the_packages_own_tests() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert len(files) == 5
+    assert len(files) == 6
 
 
 def test_the_types_name_what_both_kinds_of_module_export(node: Node) -> None:

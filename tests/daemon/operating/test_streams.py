@@ -25,12 +25,21 @@ def pipe() -> Iterator[Pipe]:
     """An empty pipe of one page."""
     one = small_pipe()
     yield one
-    one.close()
+    os.close(one.read)
+    # A thread that has yet to write would write to whatever has the number next.
+    while made:
+        assert made.pop().finish(PATIENCE)
+    os.close(one.write)
+
+
+#: The outputs of a test.
+made: list[Output] = []
 
 
 def output(fd: int, *, held: bool = False) -> Output:
     """An output on this descriptor."""
-    return Output(fd, "utf-8", held=held)
+    made.append(Output(fd, "utf-8", held=held))
+    return made[-1]
 
 
 def test_what_is_written_arrives_in_order(pipe: Pipe) -> None:

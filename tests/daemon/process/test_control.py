@@ -80,10 +80,12 @@ def answer(daemon: Daemon, message: bytes) -> dict[str, Any]:
         b'{"method":"' + b"x" * MAX_MESSAGE + b'"}\0',
         b"x" * (MAX_MESSAGE + 1),
         b'{"a":' + b"1" * 10_000 + b"}\0",
+        b'{"method":"\\ud800"}\0',
     ],
     ids=[
         *("utf-16", "empty", "http", "array", "string", "NaN", "Infinity", "too large"),
         *("name twice", "nested objects", "nested arrays", "huge", "huge, unended", "digits"),
+        "half a surrogate pair",
     ],
 )
 def test_what_is_no_message_closes_the_connection(daemon: Daemon, message: bytes) -> None:
@@ -133,9 +135,9 @@ def test_a_message_in_single_bytes_is_understood(daemon: Daemon) -> None:
             {"parameter": "name"},
         ),
         (
-            {"method": f"{INTERFACE}.TestSource", "parameters": {"name": "\ud800"}},
+            {"method": f"{INTERFACE}.TestSource", "parameters": {"name": "\0\u202e"}},
             f"{INTERFACE}.UnknownSource",
-            {"name": "\ud800", "known": ["os"]},
+            {"name": "\0\u202e", "known": ["os"]},
         ),
         (
             {

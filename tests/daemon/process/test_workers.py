@@ -225,7 +225,9 @@ def test_a_second_daemon_on_the_same_directory_gives_way(daemon: Daemon) -> None
     )
     assert done.returncode == 3
     assert f"another hwentropyd serves {daemon.directory}" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    said = done.stderr.splitlines()
+    # Where the suite runs with few descriptors, the daemon says so first.
+    assert len([line for line in said if "descriptors only" not in line]) == 1
     assert [
         path.stat().st_ino for path in (daemon.entropy, daemon.stream, daemon.control)
     ] == inodes
