@@ -22,7 +22,7 @@ def main() -> NoReturn:
     """Run the daemon and end the process with its exit code, see hwentropyd.command."""
     signals = StopSignals()
     signals.install()
-    streams.install()
+    streams.install(held=True)
     streams.run(lambda: _run(signals))
 
 

@@ -17,9 +17,11 @@ from typing import Final
 from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir
+from hwentropy_sources import discovery
 
 from . import confinement
 from .child import Children
+from .collector import reach
 from .config.load import DEFAULT_FILE, ConfigError, load
 from .config.schema import Config, ServerConfig
 from .operating import logs, streams
@@ -124,12 +126,28 @@ async def _serve(
         for listener in listeners.sockets
         if listener.role is Role.CONTROL
     ]
+    _confine(config, listeners)
     try:
         with signals.calling(supervisor.stop, asyncio.get_running_loop()):
             await supervisor.run(greet)
     finally:
         for server in servers:
             server.close()
+
+
+def _confine(config: Config, listeners: Listeners) -> None:
+    """Give up what is not needed any more, before the first thread is started."""
+    for lack in confinement.missing():
+        log.warning("%s", lack)
+    if any(setup.kind == "hwrng" for setup in config.sources):
+        discovery.prepare()
+    confinement.confine_supervisor(
+        reach.of_supervisor((setup.kind, setup.table) for setup in config.sources),
+        runtime={listener.path.parent for listener in listeners.sockets},
+        read=config.files,
+        reseeds_kernel=any(setup.kind == "cpu" for setup in config.sources),
+    )
+    streams.release()
 
 
 def _descriptors_needed(config: Config) -> int:

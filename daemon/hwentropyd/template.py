@@ -207,7 +207,7 @@ def main() -> None:
     requests_fd, log_level = sys.argv[1:]
     signals.ignore()
     requests = socket.socket(fileno=int(requests_fd))
-    confinement.protect_memory()
+    confinement.confine_template()
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
         template = Template(requests, log_level)

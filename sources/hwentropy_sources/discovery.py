@@ -9,13 +9,20 @@ What this does not protect against: that a device is listed does not mean that
 its node in /dev exists or may be opened.  The source finds that out.
 """
 
+import contextlib
+import functools
 import re
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from .contract import SourceAbsent, SourceError
+
+#: libudev is not for two threads at once (its manual page), and its context is one.
+#: Held until the last of its objects is gone, hence around calls.
+_one_at_a_time: Final = threading.Lock()
 
 
 class Device(Protocol):
@@ -64,6 +71,15 @@ class TpmDevice:
         return tpm_group(self.number)
 
 
+def prepare() -> None:
+    """Load libudev, while programs may be executed: it is found by executing ldconfig.
+
+    Where it is missing, who looks for a device is told.
+    """
+    with contextlib.suppress(SourceAbsent):
+        _system_context()
+
+
 def tpm_group(number: int) -> str:
     """The independence group of TPM `number`, however it is reached."""
     return f"tpm{number}"
@@ -71,6 +87,11 @@ def tpm_group(number: int) -> str:
 
 def find_hwrng(context: Context | None = None) -> Path | None:
     """The node of the kernel's hardware RNG device, `/dev/hwrng`; None without one."""
+    with _one_at_a_time:
+        return _find_hwrng(context)
+
+
+def _find_hwrng(context: Context | None) -> Path | None:
     for device in _devices(context, subsystem="misc", sys_name="hw_random"):
         if device.device_node is not None:
             return Path(device.device_node)
@@ -82,6 +103,11 @@ def find_tpms(context: Context | None = None) -> list[TpmDevice]:
 
     The subsystem `tpmrm` lists TPM 2.0 only: a TPM 1.2 has no resource manager.
     """
+    with _one_at_a_time:
+        return _find_tpms(context)
+
+
+def _find_tpms(context: Context | None) -> list[TpmDevice]:
     found: list[TpmDevice] = []
     for device in _devices(context, subsystem="tpmrm"):
         numbered = re.fullmatch(r"tpmrm(\d+)", device.sys_name)
@@ -111,6 +137,7 @@ def _devices(context: Context | None, **match: str) -> Iterator[Device]:
         ) from None
 
 
+@functools.cache
 def _system_context() -> Context:
     try:
         import pyudev  # noqa: PLC0415 - only a process that looks for devices pays for it

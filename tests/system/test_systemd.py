@@ -347,6 +347,14 @@ def test_every_process_is_sandboxed(service: Machine) -> None:
     assert service.show(SERVICE, "MemorySwapMax") == "0"
 
 
+def test_the_processes_confine_themselves_in_the_sandbox(service: Machine) -> None:
+    """The unit lets them have filters, Landlock and locked memory: nothing is missing."""
+    journal = service.run("journalctl", "-u", SERVICE, "-o", "cat", "--no-pager").stdout
+    assert "source os is healthy" in journal
+    for lack in ("not filtered", "not confined", "LimitMEMLOCK"):
+        assert lack not in journal
+
+
 def test_the_file_system_is_read_only(service: Machine) -> None:
     """In the daemon's own mount namespace not even root can write below /, /etc or /var."""
     pid = service.show(SERVICE, "MainPID")

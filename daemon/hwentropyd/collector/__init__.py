@@ -5,5 +5,6 @@ limits of memory and descriptors.  What it says is tested and judged by the supe
 (`hwentropyd.sampling.remote`), as if a stranger had said it.
 
     messages   what is asked and answered
+    reach      which devices, files and sockets are left to a kind
     process    the process: the source behind its channel
 """

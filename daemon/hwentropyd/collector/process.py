@@ -19,11 +19,12 @@ import msgspec
 
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.memory import wipe
-from hwentropy_sources import registry
+from hwentropy_sources import discovery, registry
 from hwentropy_sources.contract import Source, SourceAbsent, SourceConfig, SourceError
 from hwentropyd import confinement
 from hwentropyd.config import table
 
+from . import reach
 from .messages import (
     DATA,
     MESSAGE_BYTES,
@@ -147,7 +148,6 @@ def prepare(sock: socket.socket) -> Callable[[], None]:
     """Take the settings and give up what a source needs not; returns what serves."""
     settings = msgspec.msgpack.decode(sock.recv(MESSAGE_BYTES), type=CollectorSettings)
     silence(output_only=not settings.silent)
-    confinement.protect_memory()
     for limit, most in (
         (resource.RLIMIT_DATA, DATA_BYTES),
         (resource.RLIMIT_AS, ADDRESS_BYTES),
@@ -156,6 +156,9 @@ def prepare(sock: socket.socket) -> Callable[[], None]:
         _, hard = resource.getrlimit(limit)
         allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(limit, (allowed, allowed))
+    if settings.kind == "tpm2":
+        discovery.prepare()
+    confinement.confine_collector(reach.of_source(settings.kind, settings.table))
     return Collector(sock, settings).serve
 
 

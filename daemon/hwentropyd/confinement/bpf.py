@@ -4,7 +4,7 @@
     refused    fails with an errno, as working code tries it and copes
     newer      than this table: ENOSYS, as on an older kernel, so that a newer libc
                falls back instead of dying
-    the rest   kills the process with SIGSYS
+    the rest   kills the process with SIGSYS, or what else is wanted
 
 Pure: rules in, program out.  What this does not do: look behind a pointer (a path,
 an address), which no seccomp filter can.
@@ -40,7 +40,7 @@ _ARGUMENTS: Final = 16
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Holds when `argument & mask` is one of `values`.
+    """Holds when `argument & mask` is one of `values`; with `other`, when it is none.
 
     Looks at the low 32 bits: of what is checked here (descriptors' commands, flags,
     options, process ids) the kernel reads no more, or gives the rest no meaning.
@@ -50,6 +50,11 @@ class Check:
     """0 is the first."""
     values: tuple[int, ...]
     mask: int = 0xFFFFFFFF
+    other: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("a check needs a value to compare with")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +66,16 @@ class Rule:
 
 
 def assemble(
-    architecture: Architecture, allowed: Iterable[Rule], refused: Mapping[str, int]
+    architecture: Architecture,
+    allowed: Iterable[Rule],
+    refused: Mapping[str, int],
+    rest: int = KILL_PROCESS,
 ) -> bytes:
     """The program.  Names that this architecture does not have are left out.
 
-    `refused` gives the errno by name, and comes after `allowed`.  The kernel remembers
-    (since 5.11) which calls always pass, so the order matters only before that.
+    `refused` gives the errno by name, and comes after `allowed`; `rest` is the verdict on
+    what is neither.  The kernel remembers (since 5.11) which calls always pass, so the
+    order matters only before that.
     """
     program = [
         (_LOAD, 0, 0, _ARCHITECTURE),
@@ -86,7 +95,7 @@ def assemble(
         number = architecture.numbers.get(name)
         if number is not None:
             program += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, ERRNO | error)]
-    program.append((_RETURN, 0, 0, KILL_PROCESS))
+    program.append((_RETURN, 0, 0, rest))
     return b"".join(_INSTRUCTION.pack(*one) for one in program)
 
 
@@ -99,10 +108,15 @@ def _checks(checks: tuple[Check, ...]) -> list[tuple[int, int, int, int]]:
         # To the last instruction of `body`, which loads the number again.
         fail = len(body) - 1
         last = len(check.values) - 1
-        tests = [
-            (_EQUAL, last - at, fail if at == last else 0, value)
-            for at, value in enumerate(check.values)
-        ]
+        if check.other:
+            tests = [
+                (_EQUAL, last - at + fail, 0, value) for at, value in enumerate(check.values)
+            ]
+        else:
+            tests = [
+                (_EQUAL, last - at, fail if at == last else 0, value)
+                for at, value in enumerate(check.values)
+            ]
         load = (_LOAD, 0, 0, _ARGUMENTS + 8 * check.argument)
         body = [load, (_AND, 0, 0, check.mask), *tests, *body]
     return body

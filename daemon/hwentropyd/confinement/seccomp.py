@@ -3,18 +3,18 @@
 import ctypes
 import errno
 import platform
+import struct
 from typing import Final
 
 from . import kernel
-from .bpf import assemble
+from .bpf import KILL_PROCESS, assemble
 from .filters import Filter
 from .system_calls import ARCHITECTURES, Architecture
 
 # linux/seccomp.h
 _SET_MODE_FILTER: Final = 1
 _FLAG_TSYNC: Final = 1
-#: linux/prctl.h
-_PR_GET_SECCOMP: Final = 21
+_GET_ACTION_AVAIL: Final = 2
 
 
 class _Program(ctypes.Structure):
@@ -25,12 +25,14 @@ class _Program(ctypes.Structure):
 
 def unavailable() -> str | None:
     """Why there are no filters here, or None."""
-    if _architecture() is None:
+    architecture = _architecture()
+    if architecture is None:
         return f"no table of the system calls of {platform.machine()}"
     try:
-        kernel.prctl(_PR_GET_SECCOMP)
-    except OSError:
-        return "a kernel without seccomp"
+        action = struct.pack("=I", KILL_PROCESS)
+        kernel.syscall(architecture.numbers["seccomp"], _GET_ACTION_AVAIL, 0, action)
+    except OSError as error:
+        return f"the kernel, or a sandbox around this, says {error.strerror}"
     return None
 
 

@@ -20,6 +20,7 @@ checks = st.builds(
     st.integers(0, 5),
     st.lists(values, min_size=1, max_size=4).map(tuple),
     st.sampled_from((1, 2, 6, 0xFFFFFFFF)),
+    st.booleans(),
 )
 rules = st.builds(Rule, st.sampled_from(NAMES), st.lists(checks, max_size=3).map(tuple))
 
@@ -30,7 +31,8 @@ def verdict(
     """What the rules say, without a program."""
     for rule in allowed:
         if rule.name == name and all(
-            arguments[check.argument] & check.mask in check.values for check in rule.checks
+            (arguments[check.argument] & check.mask in check.values) is not check.other
+            for check in rule.checks
         ):
             return ALLOW
     return ERRNO | refused[name] if name in refused else KILL_PROCESS
@@ -49,6 +51,12 @@ def test_a_program_decides_as_its_rules(
     program = assemble(X86, allowed, refused)
     expected = verdict(allowed, refused, name, arguments)
     assert bpf_machine.run(program, X86.audit, X86.numbers[name], arguments) == expected
+
+
+def test_a_check_without_a_value_is_refused() -> None:
+    """It would hold for everything where nothing is meant."""
+    with pytest.raises(ValueError, match="value"):
+        Check(0, ())
 
 
 def test_the_calls_of_another_architecture_kill() -> None:

@@ -22,6 +22,15 @@ PROCESSES = (0x1200011, 0x4111, 0x11, 0)
 READ, WRITE, EXECUTE = 1, 2, 4
 
 
+#: Older forms of calls, for which newer architectures have the newer form alone.
+X86_ONLY = {
+    *("open", "stat", "lstat", "poll", "select", "epoll_wait", "access", "readlink"),
+    *("dup2", "pipe", "epoll_create", "fork", "vfork", "getpgrp", "pause", "arch_prctl"),
+    *("mkdir", "rename", "unlink", "rmdir", "chmod", "symlink", "link", "getrlimit"),
+    "setrlimit",
+}
+
+
 def decide(rules: Filter, architecture: Architecture, name: str, *arguments: int) -> int:
     """The verdict on a call by name."""
     program = assemble(architecture, *rules)
@@ -71,6 +80,103 @@ def test_a_worker_sets_time_limits_and_buffers_of_sockets_only(
     assert decide(rules, architecture, "ioctl", 0, 0x5412) == KILL_PROCESS  # TIOCSTI
     assert decide(rules, architecture, "fcntl", 5, 3) == ALLOW  # F_GETFL
     assert decide(rules, architecture, "fcntl", 5, 8) == KILL_PROCESS  # F_SETOWN
+
+
+#: AF_UNIX, AF_INET and AF_NETLINK.
+UNIX, INET, NETLINK = 1, 2, 16
+PRIVATE_FILE, ANONYMOUS = 0x02, 0x22
+
+
+@ARCHITECTURE
+def test_a_collector_makes_the_sockets_that_it_was_given(architecture: Architecture) -> None:
+    """Others fail as on a kernel without them; with none given there is none."""
+    refused = ERRNO | errno.EAFNOSUPPORT
+    some = filters.collector(PID, (UNIX, NETLINK))
+    assert decide(some, architecture, "socket", UNIX) == ALLOW
+    assert decide(some, architecture, "socket", NETLINK) == ALLOW
+    assert decide(some, architecture, "socket", INET) == refused
+    for family in (UNIX, INET, NETLINK):
+        assert decide(filters.collector(PID, ()), architecture, "socket", family) == refused
+
+
+@ARCHITECTURE
+def test_a_collector_maps_libraries_and_no_code_of_its_own(architecture: Architecture) -> None:
+    """Executable from a file and not writable; never anonymous, never made so."""
+    rules = filters.collector(PID, ())
+    code = READ | EXECUTE
+    assert decide(rules, architecture, "mmap", 0, 4096, code, PRIVATE_FILE) == ALLOW
+    assert decide(rules, architecture, "mmap", 0, 4096, READ | WRITE, ANONYMOUS) == ALLOW
+    for protection, flags in (
+        (code, ANONYMOUS),
+        (code | WRITE, PRIVATE_FILE),
+        (code | WRITE, ANONYMOUS),
+    ):
+        verdict = decide(rules, architecture, "mmap", 0, 4096, protection, flags)
+        assert verdict == KILL_PROCESS
+    assert decide(rules, architecture, "mprotect", 0, 4096, code) == KILL_PROCESS
+
+
+@ARCHITECTURE
+def test_a_collector_starts_programs_only_where_it_may(architecture: Architecture) -> None:
+    """And then in no namespace of its own, and without signals to others."""
+    without = filters.collector(PID, ())
+    with_programs = filters.collector(PID, (), programs=True)
+    for name in ("execve", "wait4"):
+        assert decide(without, architecture, name) == KILL_PROCESS
+        assert decide(with_programs, architecture, name) == ALLOW
+    for flags in PROCESSES:
+        assert decide(without, architecture, "clone", flags) == KILL_PROCESS
+        assert decide(with_programs, architecture, "clone", flags) == ALLOW
+    assert decide(with_programs, architecture, "clone", 0x10000011) == KILL_PROCESS
+    assert decide(without, architecture, "kill", PID + 1) == KILL_PROCESS
+    assert decide(with_programs, architecture, "kill", PID + 1) == ERRNO | errno.EPERM
+
+
+@ARCHITECTURE
+def test_a_collector_limits_itself_only(architecture: Architecture) -> None:
+    """prlimit(2) of another process of the same user could starve the supervisor."""
+    rules = filters.collector(PID, ())
+    assert decide(rules, architecture, "prlimit64", 0) == ALLOW
+    assert decide(rules, architecture, "prlimit64", PID) == ALLOW
+    assert decide(rules, architecture, "prlimit64", PID + 1) == KILL_PROCESS
+
+
+@ARCHITECTURE
+@pytest.mark.parametrize(
+    "rules", [filters.collector(PID, (UNIX,)), filters.supervisor((UNIX,))], ids=["c", "s"]
+)
+def test_nobody_types_into_a_terminal(architecture: Architecture, rules: Filter) -> None:
+    """A device's own requests pass, TIOCSTI and TIOCLINUX do not."""
+    assert decide(rules, architecture, "ioctl", 3, 0x5207) == ALLOW  # RNDRESEEDCRNG
+    for request in (0x5412, 0x541C):
+        assert decide(rules, architecture, "ioctl", 0, request) != ALLOW
+
+
+@ARCHITECTURE
+def test_the_supervisor_is_refused_and_not_killed(architecture: Architecture) -> None:
+    """What it does not need fails with EPERM: its end would be everybody's."""
+    rules = filters.supervisor((UNIX, NETLINK))
+    assert decide(rules, architecture, "accept4") == ALLOW
+    assert decide(rules, architecture, "clone", PROCESSES[0]) == ALLOW
+    assert decide(rules, architecture, "clone", 0x10000011) == ERRNO | errno.EPERM
+    assert decide(rules, architecture, "socket", INET) == ERRNO | errno.EAFNOSUPPORT
+    program = assemble(architecture, *rules)
+    io_uring_setup = 425
+    verdict = bpf_machine.run(program, architecture.audit, io_uring_setup)
+    assert verdict == ERRNO | errno.EPERM
+
+
+@ARCHITECTURE
+def test_every_name_in_a_filter_has_a_number(architecture: Architecture) -> None:
+    """A name that is misspelt would allow nothing; x86-64's own are all that aarch64 lacks."""
+    every = [filters.worker(PID), filters.supervisor((UNIX,))]
+    every += [filters.collector(PID, (UNIX,), programs=flag) for flag in (False, True)]
+    names = {rule.name for one in every for rule in one.allowed}
+    names |= {name for one in every for name in one.refused}
+    known = set().union(*(one.numbers for one in ARCHITECTURES.values()))
+    assert names <= known
+    assert known <= names | {"seccomp"}
+    assert names - architecture.numbers.keys() <= X86_ONLY
 
 
 @ARCHITECTURE

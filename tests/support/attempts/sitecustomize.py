@@ -2,13 +2,14 @@
 
 With this directory in PYTHONPATH the interpreter imports this at its start, before the
 daemon's own code.  Each attempt waits for a real-time signal of its own, whose handler
-makes it in the main thread and writes one line to standard error:
+makes it in the main thread and appends one line to the file ATTEMPT_REPORT:
 
     attempt NAME by PID: done | ERRNO
 
 A process that is killed for it writes nothing.  All modules are imported here, as a
 confined process can import no more.  ATTEMPT_DIRECTORY is the daemon's runtime
-directory, on ATTEMPT_PORT of this machine somebody takes TCP connections.
+directory and ATTEMPT_FILE another's file; on ATTEMPT_PORT of this machine somebody takes
+TCP connections.
 """
 
 import ctypes
@@ -23,6 +24,7 @@ from pathlib import Path
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p
 _directory = Path(os.environ.get("ATTEMPT_DIRECTORY", "/nonexistent"))
+_file = os.environ.get("ATTEMPT_FILE", "/nonexistent")
 _port = int(os.environ.get("ATTEMPT_PORT", "1"))
 _PTRACE, _UNSHARE, _BPF = {"x86_64": (101, 272, 321), "aarch64": (117, 97, 280)}[
     os.uname().machine
@@ -126,11 +128,11 @@ def _memory() -> None:
 
 
 def _read_file() -> None:
-    os.close(os.open("/etc/passwd", os.O_RDONLY))
+    os.close(os.open(_file, os.O_RDONLY))
 
 
 def _write_file() -> None:
-    os.close(os.open("/etc/hosts", os.O_WRONLY))
+    os.close(os.open(_file, os.O_WRONLY))
 
 
 def _make_file() -> None:
@@ -167,8 +169,8 @@ ATTEMPTS: dict[str, Callable[[], None]] = {
     "signal its parent by a pidfd": _signal_pidfd,
     "trace its parent": _trace,
     "open its parent's memory": _memory,
-    "read /etc/passwd": _read_file,
-    "write /etc/hosts": _write_file,
+    "read a user's file": _read_file,
+    "write to a user's file": _write_file,
     "make a file in the runtime directory": _make_file,
     "open a device (/dev/ptmx)": _device,
     "open /dev/mem": _kernel_memory,
@@ -192,9 +194,10 @@ def outcome(name: str) -> str:
 
 def _handle(number: int, frame: object) -> None:
     name = list(ATTEMPTS)[number - signal.SIGRTMIN - 1]
-    os.write(2, f"attempt {name} by {os.getpid()}: {outcome(name)}\n".encode())
+    os.write(_report, f"attempt {name} by {os.getpid()}: {outcome(name)}\n".encode())
 
 
-if "ATTEMPT_DIRECTORY" in os.environ:
+if "ATTEMPT_REPORT" in os.environ:
+    _report = os.open(os.environ["ATTEMPT_REPORT"], os.O_WRONLY | os.O_APPEND)
     for _name in ATTEMPTS:
         signal.signal(signal_number(_name), _handle)
