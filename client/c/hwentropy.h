@@ -130,11 +130,11 @@ HWENTROPY_FN int hwentropy_reconnect(hwentropy_client *client)
     return path->too_long ? HWENTROPY_PATH : hwentropy_connect(&client->connection, path->text);
 }
 
-/* One READ, or one LEASE where `payload` is not NULL.  A connection kept from an
- * earlier call that turns out to be closed, with nothing answered, was ended by a
+/* One READ, of which `*came` bytes came, or one LEASE where `payload` is not NULL.  A
+ * connection kept from an earlier call that turns out to be closed, with nothing answered, was ended by a
  * restart: one more attempt on a new one. */
 HWENTROPY_FN int hwentropy_ask(
-    hwentropy_client *client, unsigned char *payload, void *out, size_t size)
+    hwentropy_client *client, unsigned char *payload, void *out, size_t size, size_t *came)
 {
     struct hwentropy_connection *c = &client->connection;
     unsigned flags = client->dont_block ? HWENTROPY_DONT_BLOCK : 0;
@@ -155,9 +155,9 @@ HWENTROPY_FN int hwentropy_ask(
                 client->page = page;
             }
         } else {
-            status = hwentropy_read(c, flags, out, size);
+            status = hwentropy_read(c, flags, out, size, came);
         }
-        if (!status)
+        if (!status || (came && *came))
             __atomic_store_n(&client->degraded, c->degraded, __ATOMIC_RELAXED);
         if (status != HWENTROPY_LOST || !kept || c->answered || !hwentropy_is_ours(c))
             return status;
@@ -174,7 +174,7 @@ HWENTROPY_FN int hwentropy_renew(hwentropy_client *client)
         const uint64_t *page = client->page;
         uint64_t epoch = page ? hwentropy_page_epoch(page) : 0;
         int64_t asked = HWENTROPY_CLOCK();
-        status = hwentropy_ask(client, payload, NULL, 0);
+        status = hwentropy_ask(client, payload, NULL, 0, NULL);
         if (status)
             break;
         /* A page that came with this very reply says nothing of the time before it: ask
@@ -240,44 +240,58 @@ HWENTROPY_APART int hwentropy_draw(hwentropy_client *client, unsigned char *out,
     return HWENTROPY_OK;
 }
 
-HWENTROPY_FN int hwentropy_read_direct(
-    hwentropy_client *client, unsigned char *out, size_t size, int64_t deadline)
+/* `*size` bytes straight from the daemon; sets it to how many came, and `*whose` to the
+ * owner they are of. */
+HWENTROPY_FN int hwentropy_read_direct(hwentropy_client *client, unsigned char *out,
+    size_t *size, int64_t deadline, uint32_t *whose)
 {
     uint32_t owner;
+    size_t wanted = *size;
     int status = hwentropy_lock(&client->secret->lock, deadline);
+    *size = 0;
     if (status)
         return status;
     do {
         owner = hwentropy_owner(client);
         client->connection.deadline = deadline;
-        status = hwentropy_ask(client, NULL, out, size);
+        status = hwentropy_ask(client, NULL, out, wanted, size);
     } while (!hwentropy_still(client, owner));
+    *whose = owner;
     int error = errno;
     hwentropy_unlock(&client->secret->lock);
     errno = error;
     return status;
 }
 
-/* `size` random bytes, any number of them, or zeros and a status other than 0. */
+/* `size` random bytes, any number of them, or zeros and a status other than 0.  Over its
+ * user's quota it pauses and asks again, within the timeout or 30 seconds. */
 HWENTROPY_FN int hwentropy_fill(hwentropy_client *client, void *out, size_t size)
 {
     unsigned char *to = (unsigned char *)out;
+    struct hwentropy_backoff backoff = {0, 0};
     size_t have = 0, part;
-    int status = HWENTROPY_OK;
+    int status = HWENTROPY_OK, degraded = 0;
     int64_t deadline = 0;
     uint32_t whose = 0, before;
     if (client->timeout_ms)
         deadline = HWENTROPY_CLOCK() + (int64_t)client->timeout_ms * 1000000;
-    if (client->mode != HWENTROPY_LEASE && size)
-        status = hwentropy_read_direct(client, to, size, deadline);
-    else
-        for (; !status && have < size; have += part) {
-            part = size - have;
-            before = whose;
+    for (; !status && have < size; have += part) {
+        part = size - have;
+        before = whose;
+        if (client->mode == HWENTROPY_LEASE)
             status = hwentropy_draw(client, to + have, &part, deadline, &whose);
-            if (before && whose != before)
-                have = part = 0; /* forked in between: the parent has the pieces before */
-        }
+        else
+            status = hwentropy_read_direct(client, to + have, &part, deadline, &whose);
+        if (before && whose != before)
+            have = part = 0; /* forked in between: the parent has the pieces before */
+        degraded |= part && hwentropy_degraded(client);
+        if (status == HWENTROPY_OVER_QUOTA && hwentropy_back_off(&backoff, deadline))
+            status = HWENTROPY_OK;
+        else if (status == HWENTROPY_TIMEOUT && backoff.step)
+            status = HWENTROPY_OVER_QUOTA;
+    }
+    if (degraded && client->mode != HWENTROPY_LEASE)
+        __atomic_store_n(&client->degraded, degraded, __ATOMIC_RELAXED);
     if (status && size) {
         int error = errno;
         hwentropy_wipe(out, size);

@@ -61,7 +61,7 @@ class NotSeeded(HwentropyError):  # noqa: N818 - the name of the protocol's stat
 
 
 class OverQuota(HwentropyError):  # noqa: N818 - the name of the protocol's status
-    """Status 4: this user has used up its share for now."""
+    """Status 4: this user has used up its share, also after pauses within the timeout."""
 
 
 class FailedClosed(HwentropyError):  # noqa: N818 - the name of the protocol's status

@@ -19,7 +19,7 @@ from typing import Final, NoReturn
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.page import ServiceState
-from hwentropy_core.wire import HEADER, Op, ReplyFlag, RequestFlag, Status, decode_reply
+from hwentropy_core.wire import HEADER, Op, Reply, ReplyFlag, RequestFlag, Status, decode_reply
 
 from .errors import refusal
 
@@ -34,6 +34,13 @@ MAX_INFO: Final = 16 * 1024
 
 #: Largest number in an INFO: what every reader of JSON holds exactly (RFC 8259 6).
 MAX_NUMBER: Final = (1 << 53) - 1
+
+#: Tag of a connection's first request.  Not 0, which the reply has that refuses the
+#: connection itself.
+FIRST_TAG: Final = 1
+
+#: Statuses of a reply that refuses a connection.
+AT_CONNECT: Final = frozenset({Status.NOT_PERMITTED, Status.OVER_QUOTA})
 
 _STATES: Final = frozenset(state.label for state in ServiceState)
 _TAGS: Final = 1 << 16
@@ -70,12 +77,14 @@ class Exchange:
 
     `degraded` tells whether any of its replies was served while degraded;
     `in_order`, after a refusal, whether the connection can be used for the next
-    call: no other reply is on the way and the server does not close.
+    call: no other reply is on the way and the server does not close.  `fresh` says that
+    no reply has come on the connection yet: the first one may refuse the connection.
     """
 
     __slots__ = (
         "_accepted",
         "_flags",
+        "_fresh",
         "_left",
         "_lengths",
         "_op",
@@ -86,8 +95,11 @@ class Exchange:
         "in_order",
     )
 
-    def __init__(self, op: Op, size: int, flags: int, tag: int, path: str) -> None:
+    def __init__(
+        self, op: Op, size: int, flags: int, tag: int, path: str, *, fresh: bool = False
+    ) -> None:
         """`tag` is the first request's; later ones count up from it, modulo 2^16."""
+        self._fresh = fresh
         self._op = int(op)
         self._left = size
         self._unsent = max(1, -(-size // MAX_READ))
@@ -100,14 +112,16 @@ class Exchange:
         self.in_order = False
 
     @classmethod
-    def read(cls, size: int, flags: int, tag: int, path: str) -> "Exchange":
+    def read(
+        cls, size: int, flags: int, tag: int, path: str, *, fresh: bool = False
+    ) -> "Exchange":
         """A READ of `size` bytes, at least one."""
-        return cls(Op.READ, size, flags, tag, path)
+        return cls(Op.READ, size, flags, tag, path, fresh=fresh)
 
     @classmethod
-    def info(cls, tag: int, path: str) -> "Exchange":
+    def info(cls, tag: int, path: str, *, fresh: bool = False) -> "Exchange":
         """An INFO."""
-        return cls(Op.INFO, 0, 0, tag, path)
+        return cls(Op.INFO, 0, 0, tag, path, fresh=fresh)
 
     @property
     def finished(self) -> bool:
@@ -140,7 +154,10 @@ class Exchange:
         tag = (self._tag + self._accepted) % _TAGS
         if not self._lengths:
             raise ProtocolError(f"the daemon at {self._path} sent a reply nobody asked for")
+        fresh, self._fresh = self._fresh, False
         if reply.tag != tag:
+            if fresh and refuses_connection(reply):
+                raise refusal(reply.status, self._path)
             raise ProtocolError(f"reply with tag {reply.tag} where {tag} was due, {self._path}")
         expected = self._lengths.pop(0)
         self._accepted += 1
@@ -157,6 +174,11 @@ class Exchange:
         if reply.flags & ReplyFlag.DEGRADED:
             self.degraded = True
         return reply.length
+
+
+def refuses_connection(reply: Reply) -> bool:
+    """Whether a connection's first reply, of another tag than its request, refuses it."""
+    return reply.tag == 0 and reply.status in AT_CONNECT
 
 
 def is_plain(reply: bytearray, tag: int, length: int) -> bool:

@@ -31,10 +31,13 @@ from typing import TYPE_CHECKING, Final, Literal, NoReturn, SupportsIndex
 
 from hwentropy_core.drbg import Keystream
 from hwentropy_core.memory import wipe
+from hwentropy_core.wire import Status
 
 from . import forks
+from .backoff import Backoff
 from .blocking.client import Client
-from .errors import DEGRADED, DaemonUnavailable, HwentropyError
+from .endpoint import entropy_path
+from .errors import DEGRADED, DaemonUnavailable, HwentropyError, OverQuota, Timeout, refusal
 from .leased import PIECE_BYTES, SMALL_BYTES, LeasedDrbg
 from .reservoir import Reservoir, make_reservoir
 from .writable_bytes import Lent
@@ -221,6 +224,7 @@ class Generator:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         filled = tries = 0
         forgotten = self._leased.forgotten
+        backoff: Backoff | None = None
         while filled < len(view):
             if tries == _TRIES:
                 self._read_apart(view)
@@ -230,9 +234,19 @@ class Generator:
                     return
                 tries += 1
                 continue
-            size = self._fill_part(view[filled:], deadline)
-            filled += size
-            tries += not size
+            try:
+                size = self._fill_part(view[filled:], deadline)
+            except OverQuota:
+                backoff = backoff or Backoff(deadline)
+                if not backoff.wait():
+                    raise
+            except Timeout:
+                if backoff is None:
+                    raise
+                raise refusal(Status.OVER_QUOTA, entropy_path(self._path)) from None
+            else:
+                filled += size
+                tries += not size
             if self._leased.forgotten != forgotten:
                 # A fork in the middle (a signal handler's): the parent has these bytes.
                 forgotten = self._leased.forgotten

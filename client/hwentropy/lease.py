@@ -9,6 +9,7 @@ derives keys from it.
 """
 
 import array
+import contextlib
 import os
 import socket
 import time
@@ -34,6 +35,7 @@ from hwentropy_core.wire import (
 from .blocking.connection import connect
 from .endpoint import expired, lost
 from .errors import refusal
+from .exchange import FIRST_TAG, refuses_connection
 
 #: Room for one descriptor: the kernel closes what a peer sends beyond it.
 _ANCILLARY_BYTES: Final = socket.CMSG_LEN(array.array("i").itemsize)
@@ -89,13 +91,14 @@ class LeaseConnection:
         self._timeout = timeout
         self._deadline = deadline
         self._page: PageReader | None = None
+        self._fresh = True
         self._sock = connect(path, timeout, deadline)
 
     def renew(self, deadline: float | None, *, block: bool = True) -> Granted:
         """Ask for a lease.
 
-        Raises the status's exception, DaemonUnavailable, Timeout or ProtocolError;
-        after all but the first the connection is closed.
+        Raises the status's exception, DaemonUnavailable, Timeout or ProtocolError; the
+        connection is closed then, unless it was a refusal of this request alone.
         """
         self._deadline = deadline
         flags = 0 if block else int(RequestFlag.DONT_BLOCK)
@@ -149,12 +152,19 @@ class LeaseConnection:
         """One request and its whole reply."""
         before = self._page
         self._arm()
-        self._sock.sendall(HEADER.pack(Op.LEASE, flags, 0, 0), socket.MSG_NOSIGNAL)
+        # What a daemon said before it closed is still to be read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._sock.sendall(HEADER.pack(Op.LEASE, flags, FIRST_TAG, 0), socket.MSG_NOSIGNAL)
         header = bytearray(HEADER.size)
         self._receive(header)
         reply = decode_reply(header)
-        if reply.tag:
-            raise ProtocolError(f"reply with tag {reply.tag} where 0 was due, {self._path}")
+        fresh, self._fresh = self._fresh, False
+        if reply.tag != FIRST_TAG:
+            if fresh and refuses_connection(reply):
+                raise refusal(reply.status, self._path)
+            raise ProtocolError(
+                f"reply with tag {reply.tag} where {FIRST_TAG} was due, {self._path}"
+            )
         lease = None
         if reply.status is Status.OK:
             if reply.length != LEASE_BYTES:

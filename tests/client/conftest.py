@@ -1,13 +1,15 @@
 """What the client tests share: a scripted daemon, a real one, both clients behind one face."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hwentropy import AsyncClient, Client, Info, lease, leased, reservoir
+from hwentropy import AsyncClient, Client, Info, backoff, lease, leased, reservoir
+from hwentropy.aio import client as aio_client
 from hwentropy.generator import Generator
 from hwentropy.reservoir import PythonReservoir, make_reservoir
 from support.daemon import Daemon
@@ -65,6 +67,23 @@ def make_client(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Call
         client.close()
         if isinstance(client, Awaited):
             client.runner.close()
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that clients make after OVER_QUOTA; a clock goes forward in place of them."""
+    taken: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        taken.append(seconds)
+
+    def clock() -> int:
+        return time.monotonic_ns() + int(sum(taken) * 1e9)
+
+    monkeypatch.setattr(backoff, "sleep", taken.append)
+    monkeypatch.setattr(backoff, "monotonic_ns", clock)
+    monkeypatch.setattr(aio_client, "sleep", pause)
+    return taken
 
 
 #: No device of this machine: what the daemon does with them is its own tests' matter.

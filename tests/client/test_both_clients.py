@@ -142,4 +142,4 @@ def test_tags_wrap_around(daemon: FakeDaemon, make_client: Callable[..., Any]) -
     assert data == daemon.handed_out[1:]
     assert client.read(1) == daemon.handed_out[-1:]
     tags = [request.tag for _, request in daemon.requests]
-    assert tags == [0, 0xFFFE, 0xFFFF, 0, 1, 2]
+    assert tags == [1, 0xFFFE, 0xFFFF, 0, 1, 2]

@@ -9,7 +9,6 @@ import pytest
 
 from hwentropy import (
     DaemonUnavailable,
-    OverQuota,
     Timeout,
 )
 from hwentropy_core.limits import MAX_READ
@@ -123,28 +122,6 @@ def test_a_path_too_long_for_a_socket_is_said(make_client: Callable[..., Any]) -
     """The 107 bytes of sun_path are the system's limit, told as an error of ours."""
     with pytest.raises(DaemonUnavailable, match="too long"):
         make_client(Path("/" + "x" * 200)).read(1)
-
-
-def test_over_quota_in_the_middle_drops_the_rest(
-    daemon: FakeDaemon, make_client: Callable[..., Any]
-) -> None:
-    """The replies still on the way reach nobody: nothing of them comes with the next call."""
-
-    def second_refused(peer: Peer, request: object) -> None:
-        assert isinstance(request, Request)
-        refused = len(daemon.requests) == 2
-        peer.send(
-            encode_reply(Status.OVER_QUOTA, request.tag) if refused else peer.reply(request)
-        )
-
-    daemon.handler = second_refused
-    client = make_client()
-    buffer = bytearray(4 * MAX_READ)
-    with pytest.raises(OverQuota):
-        client.read_into(buffer)
-    assert not any(buffer)
-    assert client.read(8) == daemon.handed_out[-8:]
-    assert daemon.requests[-1][0] == 2
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -58,7 +58,7 @@ def info_fields(info: Info) -> Case:
 
 @pytest.mark.parametrize("case", [case for case in REPLIES if case["op"] != "LEASE"], ids=named)
 def test_a_reply_is_taken_or_refused(
-    case: Case, daemon: FakeDaemon, make_client: Callable[..., Any]
+    case: Case, daemon: FakeDaemon, make_client: Callable[..., Any], pauses: list[float]
 ) -> None:
     """As the case says; a failure leaves zeros, the next call has the right connection."""
     client = make_client()
@@ -73,13 +73,16 @@ def test_a_reply_is_taken_or_refused(
             how, _ = outcome(lambda: (client.read_into(buffer), b"")[1])
             play.check(Ended(how, bytes(buffer), client.degraded))
             assert how == "bytes" or not any(buffer)
+        assert bool(pauses) == (case["outcome"] == "OverQuota")
     assert client.read(4) == daemon.handed_out[-4:]
     play.check_next(daemon.requests[-1][0])
 
 
 @RESERVOIRS
 @pytest.mark.parametrize("case", [case for case in REPLIES if case["op"] == "LEASE"], ids=named)
-def test_a_lease_is_taken_or_refused(case: Case, make: Any, daemon: FakeDaemon) -> None:
+def test_a_lease_is_taken_or_refused(
+    case: Case, make: Any, daemon: FakeDaemon, pauses: list[float]
+) -> None:
     """As the case says; the next lease is asked for on the right connection."""
     with closing(Generator(make)) as generator:
         generator.configure(path=daemon.path)

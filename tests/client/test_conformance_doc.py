@@ -13,7 +13,8 @@ from hwentropy_core.wire import HEADER, LEASE_BYTES
 from support.conformance import Case, cases
 
 TEXT = (Path(__file__).parents[2] / "docs/protocol.md").read_text()
-REPLIES = cases("replies")
+REPLIES = [case for case in cases("replies") if "at_connect" not in case]
+REFUSED = [case for case in cases("replies") if "at_connect" in case]
 
 #: What a status is called as an error; two have one name.
 ERRORS = {"TOO_LONG": "RequestRefused", "BAD_REQUEST": "RequestRefused"}
@@ -79,6 +80,18 @@ def test_an_error_has_neither_flags_nor_payload(number: int, op: str) -> None:
         assert {case["outcome"] for case in found} == {"ProtocolError"}
     loaded = [case for case in answered(op, status=number) if first_reply(case)[3]]  # type: ignore[index]
     assert [case["outcome"] for case in loaded] == ["ProtocolError"]
+
+
+@pytest.mark.parametrize("op", ["READ", "INFO", "LEASE"])
+def test_which_replies_refuse_a_connection(op: str) -> None:
+    """OVER_QUOTA and NOT_PERMITTED with flags, tag and length 0, and no other."""
+    assert "`OVER_QUOTA` or `NOT_PERMITTED` with flags, tag and length 0" in TEXT
+    for number, name in STATUSES:
+        whole = HEADER.pack(number, 0, 0, 0).hex()
+        ends = {c["outcome"] for c in REFUSED if (c["op"], c["at_connect"]) == (op, whole)}
+        refuses = name in {"OVER_QUOTA", "NOT_PERMITTED"}
+        assert ends == {name.title().replace("_", "") if refuses else "ProtocolError"}
+    assert {case["connection"] for case in REFUSED} == {"closed"}
 
 
 def test_which_flags_come_with_ok() -> None:

@@ -424,10 +424,10 @@ def test_a_successor_without_a_lease_does_not_end_the_old_one(
 
     def not_seeded(peer: Any, request: Any) -> None:
         assert request.flags == 1  # DONT_BLOCK
-        peer.send(encode_reply(Status.NOT_SEEDED, 0))
+        peer.send(encode_reply(Status.NOT_SEEDED, request.tag))
 
-    def over_quota(peer: Any, _request: Any) -> None:
-        peer.send(encode_reply(Status.OVER_QUOTA, 0))
+    def over_quota(peer: Any, request: Any) -> None:
+        peer.send(encode_reply(Status.OVER_QUOTA, request.tag))
 
     daemon.handler = {
         "silent": silent,
@@ -478,8 +478,8 @@ def test_a_bad_reply_gives_no_byte(
 ) -> None:
     """An exception, zeros, an empty reservoir; and a good daemon is drawn from again."""
 
-    def cut(peer: Any, _request: Any) -> None:
-        peer.send(encode_reply(Status.OK, 0, 56, ReplyFlag.PAGE) + b"\x55" * 30)
+    def cut(peer: Any, request: Any) -> None:
+        peer.send(encode_reply(Status.OK, request.tag, 56, ReplyFlag.PAGE) + b"\x55" * 30)
         raise Hangup
 
     def other_tag(peer: Any, _request: Any) -> None:
@@ -523,7 +523,7 @@ def test_a_bad_renewal_gives_no_byte_of_the_old_lease(
     assert any(generator.random_bytes(32))
 
 
-def test_over_quota(generator: Generator, leases: Leases) -> None:
+def test_over_quota(generator: Generator, leases: Leases, pauses: list[float]) -> None:
     """The status's own exception, and another try at the next draw."""
     leases.status = Status.OVER_QUOTA
     with pytest.raises(OverQuota):

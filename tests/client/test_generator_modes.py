@@ -180,7 +180,12 @@ def test_the_fallback_waits_for_the_end_of_the_lease(
     [(Status.FAILED_CLOSED, FailedClosed), (Status.OVER_QUOTA, OverQuota)],
 )
 def test_the_fallback_does_not_hide_a_refusal(
-    daemon: FakeDaemon, leases: Leases, mocker: Any, status: Status, error: type[Exception]
+    daemon: FakeDaemon,
+    leases: Leases,
+    mocker: Any,
+    status: Status,
+    error: type[Exception],
+    pauses: list[float],
 ) -> None:
     """A daemon that says no is no outage: its exception comes through."""
     urandom = kernel(mocker)

@@ -28,7 +28,7 @@ from hwentropy import (
 from hwentropy import lease as module
 from hwentropy.lease import LeaseConnection
 from hwentropy_core.page import MAGIC, PageReader, boottime
-from hwentropy_core.wire import HEADER, Lease, Status, encode_lease, encode_reply
+from hwentropy_core.wire import HEADER, Lease, Status, encode_lease
 from support.fake_leases import Leases
 from support.fake_server import FakeDaemon, Hangup
 
@@ -196,9 +196,9 @@ def replies(make: Callable[[bytes], bytes], *, hang_up: bool = False) -> Fault:
     """A fault in the bytes of the reply, of which `make` is given the honest ones."""
 
     def fault(leases: Leases, daemon: FakeDaemon) -> None:
-        def handler(peer: Any, _request: Any) -> None:
+        def handler(peer: Any, request: Any) -> None:
             lease = Lease(1, 1 << 30, 300, bytearray(b"\x5a" * 32))
-            frame = HEADER.pack(0, 2, 0, 56) + bytes(encode_lease(lease))
+            frame = HEADER.pack(0, 2, request.tag, 56) + bytes(encode_lease(lease))
             assert leases.fd is not None
             socket.send_fds(peer.sock, [make(frame)], [leases.fd])
             if hang_up:
@@ -235,7 +235,7 @@ FAULTS: dict[str, Fault] = {
     "a page that is a device": lambda leases, _: wrong_page(
         leases, lambda: os.open("/dev/zero", os.O_RDONLY)
     ),
-    "a page with an error": replies(lambda _: encode_reply(Status.FAILED_CLOSED, 0)),
+    "a page with an error": replies(lambda frame: b"\5\0" + frame[2:4] + bytes(4)),
 }
 
 
@@ -279,11 +279,11 @@ def test_a_reply_in_single_bytes_is_taken(daemon: FakeDaemon, leases: Leases) ->
     """However the stream is cut, the lease is the same."""
     seed = bytes(range(32))
 
-    def trickle(peer: Any, _request: Any) -> None:
+    def trickle(peer: Any, request: Any) -> None:
         first = peer.number not in seen
         seen.add(peer.number)
         lease = Lease(1, 5, 6, bytearray(seed))
-        frame = HEADER.pack(0, 2 if first else 0, 0, 56) + bytes(encode_lease(lease))
+        frame = HEADER.pack(0, 2 if first else 0, request.tag, 56) + bytes(encode_lease(lease))
         assert leases.fd is not None
         socket.send_fds(peer.sock, [frame[:1]], [leases.fd] if first else [])
         for i in range(1, len(frame)):
@@ -298,10 +298,12 @@ def test_a_reply_in_single_bytes_is_taken(daemon: FakeDaemon, leases: Leases) ->
 def test_more_descriptors_than_one_are_closed(daemon: FakeDaemon, leases: Leases) -> None:
     """The kernel drops what there is no room for: the process does not fill up."""
 
-    def three(peer: Any, _request: Any) -> None:
+    def three(peer: Any, request: Any) -> None:
         lease = encode_lease(Lease(1, 5, 6, bytearray(32)))
         assert leases.fd is not None
-        socket.send_fds(peer.sock, [HEADER.pack(0, 2, 0, 56) + lease], [leases.fd] * 3)
+        socket.send_fds(
+            peer.sock, [HEADER.pack(0, 2, request.tag, 56) + lease], [leases.fd] * 3
+        )
 
     daemon.handler = three
     before = memfds()

@@ -159,7 +159,8 @@ def test_a_refusal_is_its_own_error(
 ) -> None:
     """In each mode, with zeros in the buffer; a later call is served."""
     daemon.handler = refused(status)
-    node.configure(mode=mode)
+    # Over quota it asks again until there is no time.
+    node.configure(mode=mode, timeout=700 if status is Status.OVER_QUOTA else None)
     error = node.fill(5000, way)
     assert error.name == name
     assert error.code.startswith("ERR_HWENTROPY_")
@@ -167,29 +168,41 @@ def test_a_refusal_is_its_own_error(
     assert len(node.draw(8, way)) == 8
 
 
-def test_a_refusal_leaves_the_connection_in_use(daemon: FakeDaemon, node: Node) -> None:
-    """No reconnect after a status that does not end the connection."""
-    daemon.handler = refused(Status.OVER_QUOTA)
-    node.configure(mode="direct")
-    node.fill(16)
-    daemon.handler = honest
-    assert node.draw(8) == daemon.handed_out
-    assert daemon.connections == 1
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_draw_goes_on_when_the_share_is_there_again(
+    size: int, way: str, daemon: FakeDaemon, node: Node
+) -> None:
+    """Refused every other time: pauses, keeps what has come, and gives each byte once."""
 
-
-def test_over_quota_in_the_middle_drops_the_rest(daemon: FakeDaemon, node: Node) -> None:
-    """The replies still on the way reach nobody: nothing of them comes with the next call."""
-
-    def second_refused(peer: Peer, request: object) -> None:
+    def every_other(peer: Peer, request: object) -> None:
         assert isinstance(request, Request)
-        late = len(daemon.requests) == 2
-        peer.send(encode_reply(Status.OVER_QUOTA, request.tag) if late else peer.reply(request))
+        if len(daemon.requests) % 2:
+            peer.send(encode_reply(Status.OVER_QUOTA, request.tag))
+        else:
+            peer.send(peer.reply(request))
 
-    daemon.handler = second_refused
+    daemon.handler = every_other
     node.configure(mode="direct")
-    assert node.fill(4 * MAX_READ).name == "OverQuota"
-    assert node.draw(8) == daemon.handed_out[-8:]
-    assert daemon.requests[-1][0] == 2
+    data = node.draw(size, way)
+    handed_out = bytes(daemon.handed_out)
+    pieces = [data[at : at + MAX_READ] for at in range(0, size, MAX_READ)]
+    assert all(piece in handed_out for piece in pieces)
+    assert len({piece[:16] for piece in pieces}) == len(pieces)
+
+
+@pytest.mark.parametrize("mode", ["lease", "direct"])
+def test_a_refused_connection_is_heard_and_then_served(
+    mode: str, daemon: FakeDaemon, node: Node
+) -> None:
+    """Whether the daemon closed before the request was sent or after it, in 20 attempts."""
+    daemon.at_connect = encode_reply(Status.NOT_PERMITTED, 0)
+    node.configure(mode=mode)
+    for _ in range(20):
+        assert node.fill(16).name == "NotPermitted"
+    daemon.at_connect = b""
+    daemon.handler = Leasing()
+    assert len(node.draw(16)) == 16
 
 
 @pytest.mark.parametrize("way", WAYS)

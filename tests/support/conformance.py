@@ -171,10 +171,12 @@ def playing(daemon: FakeDaemon, case: Case) -> Iterator[Play]:
     """Have the daemon play a case of replies.json; honest again when it is over."""
     with good_page() as page:
         daemon.handler = play = Play(case, page.fd)
+        daemon.at_connect = bytes.fromhex(case.get("at_connect", ""))
         try:
             yield play
         finally:
             daemon.handler = honest
+            daemon.at_connect = b""
 
 
 @contextlib.contextmanager

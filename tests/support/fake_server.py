@@ -77,13 +77,15 @@ def honest(peer: Peer, request: Request | Refusal) -> None:
 class FakeDaemon(Started):
     """Serves `entropy.sock` and `control.sock` in a directory from threads.
 
-    `handler` may be replaced at any time.  `control` maps a method's name to its
-    reply: parameters, or the whole message where it has an `error`, or bytes.
+    `handler` may be replaced at any time, and `at_connect`: what each new native
+    connection gets before it is closed (empty: it is served).  `control` maps a method's
+    name to its reply: parameters, or the whole message where it has an `error`, or bytes.
     """
 
     def __init__(self, directory: Path, handler: Handler = honest) -> None:
         self.directory = directory
         self.handler = handler
+        self.at_connect = b""
         self.requests: list[tuple[int, Request | Refusal]] = []
         """Every request with the number of its connection."""
         self.control: dict[str, Message | bytes] = {}
@@ -92,6 +94,7 @@ class FakeDaemon(Started):
         self.connections = 0
         self._random = random.Random(1)
         self._lock = threading.Lock()
+        self._stopping = False
         self._open: set[socket.socket] = set()
         self._listeners: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
@@ -116,6 +119,7 @@ class FakeDaemon(Started):
 
     def start(self) -> None:
         """Listen on both sockets."""
+        self._stopping = False
         for path, serve in (
             (self.path, self._serve_native),
             (self.control_path, self._serve_control),
@@ -129,17 +133,22 @@ class FakeDaemon(Started):
 
     def stop(self) -> None:
         """Close every socket, as a daemon that ends does, and wait for the threads."""
+        with self._lock:
+            self._stopping = True
         for listener in self._listeners:
             with contextlib.suppress(OSError):  # `start` failed before it listened
                 listener.shutdown(socket.SHUT_RDWR)
         self.hang_up()
         for thread in self._threads:
             thread.join(10)
-            assert not thread.is_alive(), "a thread of the fake daemon does not end"
+        # Closed whatever the threads do: a socket that is left is a ResourceWarning in
+        # whichever test runs then.
         for listener in self._listeners:
             listener.close()
+        stuck = [thread for thread in self._threads if thread.is_alive()]
         self._listeners.clear()
         self._threads.clear()
+        assert not stuck, "a thread of the fake daemon does not end"
 
     def restart(self) -> None:
         """Stop and start again on the same paths."""
@@ -174,6 +183,10 @@ class FakeDaemon(Started):
             except OSError:
                 return
             with self._lock:
+                if self._stopping:
+                    # `stop` has hung up already: nobody would end this one.
+                    sock.close()
+                    return
                 self._open.add(sock)
                 self.connections += 1
                 number = self.connections
@@ -192,6 +205,9 @@ class FakeDaemon(Started):
                 sock.close()
 
     def _serve_native(self, sock: socket.socket, number: int) -> None:
+        if self.at_connect:
+            sock.sendall(self.at_connect)
+            return
         peer = Peer(self, sock, number)
         reader = RequestReader()
         while data := sock.recv(4096):

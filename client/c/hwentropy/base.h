@@ -122,6 +122,45 @@ HWENTROPY_FN int64_t hwentropy_boottime(void)
 #define HWENTROPY_CLOCK hwentropy_boottime
 #endif
 
+/* Wait so many nanoseconds, whatever signals come.  Tests define their own. */
+#ifndef HWENTROPY_PAUSE
+HWENTROPY_FN void hwentropy_pause(int64_t nanoseconds)
+{
+    struct timespec left;
+    left.tv_sec = nanoseconds / 1000000000;
+    left.tv_nsec = nanoseconds % 1000000000;
+    while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) { }
+}
+#define HWENTROPY_PAUSE hwentropy_pause
+#endif
+
+/* The pauses of one call that is over quota.  All zeros: it was not refused yet. */
+struct hwentropy_backoff {
+    int64_t ends; /* HWENTROPY_CLOCK: when to give up */
+    int64_t step;
+};
+
+/* Pause before asking again; 0 at once where that would not end by `deadline` (0: none).
+ * Pauses of 10 ms (fifty round trips), doubling to 1 s (a share counts per second), each
+ * drawn out by chance to between half and the whole of its length, so that many clients
+ * which were refused at once do not come back at once: what the clock shows below a
+ * microsecond is chance enough, and no secret.  Without a deadline it gives up after 30 s,
+ * a third of what systemd allows a service for its start (DefaultTimeoutStartSec). */
+HWENTROPY_FN int hwentropy_back_off(struct hwentropy_backoff *backoff, int64_t deadline)
+{
+    int64_t now = HWENTROPY_CLOCK(), pause;
+    if (!backoff->step) {
+        backoff->step = 10000000;
+        backoff->ends = deadline ? deadline : now + INT64_C(30000000000);
+    }
+    pause = backoff->step / 2 + backoff->step / 2000 * (now % 1000);
+    backoff->step = backoff->step < 500000000 ? 2 * backoff->step : 1000000000;
+    if (now + pause >= backoff->ends)
+        return 0;
+    HWENTROPY_PAUSE(pause);
+    return 1;
+}
+
 /* A lock that is free where its memory is zero: unlike a pthread_mutex_t it may lie
  * in memory that a fork wipes, so a child never finds it held by a thread that it
  * does not have.  0 free, 1 held, 2 held and perhaps waited for (U. Drepper,

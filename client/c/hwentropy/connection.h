@@ -46,6 +46,7 @@ struct hwentropy_connection {
     uint16_t next_tag;
     uint16_t due_tag; /* of the oldest request that is not answered */
     int answered;     /* whether a byte came since the last request with none before it */
+    int fresh;        /* whether no reply has come on it */
     int paged;        /* whether the generation page has come on it */
     int degraded;     /* whether the last reply was marked so */
     int64_t deadline; /* HWENTROPY_CLOCK, 0: none */
@@ -58,6 +59,7 @@ struct hwentropy_connection {
 struct hwentropy_reply {
     unsigned flags;
     size_t spare;  /* payload bytes that came with a refusal: of a later reply */
+    int refused;   /* whether it refused the connection, and not one request */
     int fd;        /* a descriptor that came with it, -1: none; the caller's to close */
     int truncated; /* whether one was lost on the way: no number free in this process */
 };
@@ -121,7 +123,9 @@ HWENTROPY_FN int hwentropy_connect(struct hwentropy_connection *c, const char *p
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     c->device = info.st_dev;
     c->inode = info.st_ino;
-    c->next_tag = c->due_tag = 0;
+    /* Not 0, which the reply has that refuses a connection. */
+    c->next_tag = c->due_tag = 1;
+    c->fresh = 1;
     c->paged = 0;
     c->fd = fd;
     return HWENTROPY_OK;
@@ -185,6 +189,8 @@ HWENTROPY_FN int hwentropy_send(
         if (sent > 0) {
             data += sent;
             size -= (size_t)sent;
+        } else if (errno == EPIPE || errno == ECONNRESET) {
+            break; /* what the daemon said before it closed is still to be read */
         } else if (!hwentropy_again(errno)) {
             return HWENTROPY_LOST;
         }
@@ -238,11 +244,14 @@ HWENTROPY_FN int hwentropy_receive(struct hwentropy_connection *c, struct iovec 
 
 /* Judge a header by docs/protocol.md "What a client checks". */
 HWENTROPY_FN int hwentropy_check_reply(struct hwentropy_connection *c,
-    const unsigned char *header, unsigned known_flags, size_t length)
+    const unsigned char *header, unsigned known_flags, size_t length, int *refused)
 {
     unsigned status = header[0], flags = header[1], tag = (unsigned)header[2] << 8 | header[3];
     uint32_t size = hwentropy_load32_be(header + 4);
-    if (tag != c->due_tag++ || status > HWENTROPY_BAD_REQUEST)
+    *refused = c->fresh && tag == 0 && c->due_tag != 0
+        && (status == HWENTROPY_NOT_PERMITTED || status == HWENTROPY_OVER_QUOTA);
+    c->fresh = 0;
+    if ((tag != c->due_tag++ && !*refused) || status > HWENTROPY_BAD_REQUEST)
         return HWENTROPY_PROTOCOL;
     if (status != HWENTROPY_OK)
         return size || flags ? HWENTROPY_PROTOCOL : (int)status;
@@ -273,7 +282,7 @@ HWENTROPY_FN int hwentropy_take_reply(struct hwentropy_connection *c, unsigned k
             judged = 1;
             reply->flags = header[1];
             reply->spare = have - sizeof header;
-            status = hwentropy_check_reply(c, header, known_flags, length);
+            status = hwentropy_check_reply(c, header, known_flags, length, &reply->refused);
             if (status)
                 return status;
         }
@@ -285,19 +294,21 @@ HWENTROPY_FN int hwentropy_take_reply(struct hwentropy_connection *c, unsigned k
 /* Whether the connection can be used after this outcome, no other reply being due. */
 HWENTROPY_FN int hwentropy_in_order(int status, const struct hwentropy_reply *reply)
 {
-    return status < HWENTROPY_BAD_REQUEST && !(status && reply->spare);
+    return status < HWENTROPY_BAD_REQUEST && !(status && reply->spare) && !reply->refused;
 }
 
 /* READ of any size, at least one byte: requests of 1 MiB, some of them on the way at
- * a time.  Closes the connection where a reply is still due or the stream unclear. */
+ * a time; `*came` are the bytes of those that were answered.  Closes the connection where
+ * a reply is still due or the stream unclear. */
 HWENTROPY_FN int hwentropy_read(
-    struct hwentropy_connection *c, unsigned flags, void *out, size_t size)
+    struct hwentropy_connection *c, unsigned flags, void *out, size_t size, size_t *came)
 {
     unsigned char requests[HWENTROPY_WINDOW * HWENTROPY_HEADER_BYTES];
     struct hwentropy_reply reply;
     size_t asked = 0, have = 0, ahead = 0;
     int degraded = 0;
     c->answered = 0;
+    *came = 0;
     while (have < size) {
         size_t new_bytes = 0, length;
         for (; asked < size && ahead < HWENTROPY_WINDOW; ahead++, asked += length) {
@@ -315,10 +326,11 @@ HWENTROPY_FN int hwentropy_read(
         if (status) {
             if (ahead || !hwentropy_in_order(status, &reply))
                 hwentropy_disconnect(c);
+            c->degraded = degraded;
             return status;
         }
         degraded |= c->degraded;
-        have += length;
+        *came = have += length;
     }
     c->degraded = degraded;
     return HWENTROPY_OK;

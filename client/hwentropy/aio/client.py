@@ -9,16 +9,19 @@ connection, so that its late reply reaches nobody.
 import asyncio
 import operator
 import os
+from asyncio import sleep
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from hwentropy import forks
+from hwentropy.backoff import Backoff
 from hwentropy.endpoint import entropy_path, expired, lost
-from hwentropy.errors import DaemonUnavailable
+from hwentropy.errors import DaemonUnavailable, OverQuota, refusal
 from hwentropy.exchange import Info, read_flags
 from hwentropy.writable_bytes import Lent
 from hwentropy_core.memory import wipe
+from hwentropy_core.wire import Status
 
 from .connection import Connection
 
@@ -103,7 +106,7 @@ class AsyncClient:
 
     async def info(self) -> Info:
         """What the daemon says of itself; never waits for a seed."""
-        return await self._call(Connection.info)
+        return await self._call(self._limit(), Connection.info)
 
     async def close(self) -> None:
         """Close the connection, once the call under way, if any, has ended."""
@@ -119,37 +122,73 @@ class AsyncClient:
         self._drop()
 
     async def _fill(self, view: memoryview, flags: int) -> None:
+        deadline = self._limit()
+        lock = self._lock
+        filled = 0
+        degraded = False
         try:
-            await self._call(Connection.read_into, view, flags)
+            while filled < len(view):
+                filled += await self._call(deadline, Connection.read_into, view[filled:], flags)
+                degraded |= self._degraded
+                if self._lock is not lock:
+                    # Forked in between: the parent has what came before.
+                    lock, filled = self._lock, 0
         except BaseException:
             wipe(view)
             raise
+        self._degraded = degraded
+
+    def _limit(self) -> float | None:
+        """When a call that begins now has to end, in the loop's (monotonic) seconds."""
+        self._enter_loop()
+        timeout = self._timeout
+        return None if timeout is None else asyncio.get_running_loop().time() + timeout
 
     async def _call(
+        self,
+        deadline: float | None,
+        method: Callable[Concatenate[Connection, P], Awaitable[T]],
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run one call, by its deadline and with the lock held but for pauses."""
+        limit = asyncio.timeout_at(deadline)
+        backoff: Backoff | None = None
+        try:
+            async with limit:
+                while True:
+                    try:
+                        async with self._lock:
+                            return await self._locked(method, *args, **kwargs)
+                    except OverQuota:
+                        backoff = backoff or Backoff(deadline)
+                        if (pause := backoff.pause()) is None:
+                            raise
+                    await sleep(pause)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            if backoff is not None:
+                raise refusal(Status.OVER_QUOTA, self._path) from None
+            raise expired(self._path, self._timeout or 0) from None
+
+    async def _locked(
         self,
         method: Callable[Concatenate[Connection, P], Awaitable[T]],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run one call, within the timeout and with the lock held."""
-        self._enter_loop()
-        limit = asyncio.timeout(self._timeout)
+        """One attempt; keeps no connection in an unknown state."""
         try:
-            async with limit, self._lock:
-                try:
-                    return await self._locked(method, *args, **kwargs)
-                except BaseException:
-                    connection = self._connection
-                    if connection is not None and not connection.usable:
-                        self._drop()
-                    raise
-        except TimeoutError:
-            if not limit.expired():
-                raise
-            raise expired(self._path, self._timeout or 0) from None
+            return await self._attempt(method, *args, **kwargs)
+        finally:
+            connection = self._connection
+            if connection is not None and not connection.usable:
+                self._drop()
 
-    async def _locked(
+    async def _attempt(
         self,
         method: Callable[Concatenate[Connection, P], Awaitable[T]],
         /,

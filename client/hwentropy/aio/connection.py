@@ -10,7 +10,8 @@ import socket
 from typing import Final
 
 from hwentropy.endpoint import lost, unreachable
-from hwentropy.exchange import Exchange, Info, decode_info
+from hwentropy.errors import OverQuota
+from hwentropy.exchange import FIRST_TAG, Exchange, Info, decode_info
 from hwentropy_core.limits import SMALL_BYTES
 from hwentropy_core.memory import wipe
 from hwentropy_core.wire import HEADER
@@ -26,12 +27,23 @@ _QUEUE_PAUSE: Final = 0.01
 class Connection:
     """A connection to the native socket at `path`, for one event loop."""
 
-    __slots__ = ("_buffer", "_path", "_sock", "_tag", "answered", "degraded", "loop", "usable")
+    __slots__ = (
+        "_buffer",
+        "_fresh",
+        "_path",
+        "_sock",
+        "_tag",
+        "answered",
+        "degraded",
+        "loop",
+        "usable",
+    )
 
     def __init__(self, path: str) -> None:
         """Not connected yet: `connect` is."""
         self._path = path
-        self._tag = 0
+        self._tag = FIRST_TAG
+        self._fresh = True
         self._buffer = memoryview(bytearray(_HEADER + SMALL_BYTES))
         self.loop = asyncio.get_running_loop()
         self.answered = False
@@ -61,25 +73,33 @@ class Connection:
         self._sock.close()
         wipe(self._buffer)
 
-    async def read_into(self, out: memoryview, flags: int) -> None:
-        """Fill a writable byte view of at least one byte.
+    async def read_into(self, out: memoryview, flags: int) -> int:
+        """Fill a writable byte view of at least one byte; returns how many came.
 
-        On an exception it may be filled in part.
+        Fewer than asked for where OVER_QUOTA came after some of them.  On an exception
+        the view may be filled in part.
         """
-        exchange = Exchange.read(len(out), flags, self._tag, self._path)
+        exchange = Exchange.read(len(out), flags, self._tag, self._path, fresh=self._fresh)
         if len(out) <= SMALL_BYTES:
             await self._read_small(exchange, out)
         else:
             filled = 0
             while not exchange.finished:
-                length = await self._next_reply(exchange)
+                try:
+                    length = await self._next_reply(exchange)
+                except OverQuota:
+                    if not filled:
+                        raise
+                    self.degraded = exchange.degraded
+                    return filled
                 await self._receive(out[filled : filled + length])
                 filled += length
         self._done(exchange)
+        return len(out)
 
     async def info(self) -> Info:
         """Ask the daemon what it is."""
-        exchange = Exchange.info(self._tag, self._path)
+        exchange = Exchange.info(self._tag, self._path, fresh=self._fresh)
         payload = bytearray(await self._next_reply(exchange))
         await self._receive(memoryview(payload))
         info = decode_info(payload, self._path)
@@ -109,6 +129,7 @@ class Connection:
 
     def _accept(self, exchange: Exchange, spare: int = 0) -> int:
         """Check the header in the buffer; `spare` payload bytes came with it."""
+        self._fresh = False
         try:
             return exchange.accept(self._buffer[:_HEADER])
         except Exception:
@@ -123,18 +144,18 @@ class Connection:
 
     async def _send(self, data: bytes) -> None:
         try:
-            sent = self._sock.send(data, socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            sent = 0
+            try:
+                sent = self._sock.send(data, socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                sent = 0
+            if sent < len(data):
+                # A daemon that takes no requests while we wait for its replies: the
+                # socket's buffer holds thousands of them.
+                await self.loop.sock_sendall(self._sock, data[sent:])
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # what the daemon said before it closed is still to be read
         except OSError:
             raise lost(self._path) from None
-        if sent < len(data):
-            # A daemon that takes no requests while we wait for its replies: the
-            # socket's buffer holds thousands of them.
-            try:
-                await self.loop.sock_sendall(self._sock, data[sent:])
-            except OSError:
-                raise lost(self._path) from None
 
     async def _receive_some(self, view: memoryview) -> int:
         """At least one byte into `view`."""

@@ -15,13 +15,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from hwentropy import forks
+from hwentropy.backoff import Backoff
 from hwentropy.endpoint import entropy_path, expired, lost
-from hwentropy.errors import DaemonUnavailable
+from hwentropy.errors import DaemonUnavailable, OverQuota, Timeout, refusal
 from hwentropy.exchange import Info, read_flags
 from hwentropy.writable_bytes import Lent
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import SMALL_BYTES
 from hwentropy_core.memory import wipe
+from hwentropy_core.wire import Status
 
 from .connection import Connection
 
@@ -40,9 +42,10 @@ class Client:
     call, the connecting included.  It is None unless given: a daemon that is
     not seeded yet is worth waiting for, and one that is not there raises at once.
 
-    Every call may raise DaemonUnavailable, NotPermitted, Timeout, ProtocolError
-    and, for reads, NotSeeded, OverQuota, FailedClosed and RequestRefused.  If
-    the daemon was restarted since the last call, the call connects anew, once.
+    Every call may raise DaemonUnavailable, NotPermitted, Timeout, ProtocolError,
+    OverQuota and, for reads, NotSeeded, FailedClosed and RequestRefused.  If the
+    daemon was restarted since the last call, the call connects anew, once.  Over its
+    user's quota a call waits and asks again, within its timeout or 30 seconds.
     """
 
     def __init__(
@@ -97,7 +100,7 @@ class Client:
             return b""
         flags = read_flags(block=block, prediction_resistance=prediction_resistance)
         if size <= SMALL_BYTES:
-            return self._call(Connection.read_small, size, flags)
+            return self._call(self._limit(), Connection.read_small, size, flags)
         with Lent(size) as lent:
             self._fill(lent.view, flags)
         return lent.value()
@@ -125,7 +128,7 @@ class Client:
 
     def info(self) -> Info:
         """What the daemon says of itself; never waits for a seed."""
-        return self._call(Connection.info)
+        return self._call(self._limit(), Connection.info)
 
     def close(self) -> None:
         """Close the connection; a call that another thread is in ends with ValueError."""
@@ -143,22 +146,38 @@ class Client:
         self._drop()
 
     def _fill(self, view: memoryview, flags: int) -> None:
+        deadline = self._limit()
+        filled = 0
+        degraded = False
+        lock = self._lock
         try:
-            self._call(Connection.read_into, view, flags)
+            while filled < len(view):
+                filled += self._call(deadline, Connection.read_into, view[filled:], flags)
+                degraded |= self._degraded
+                if self._lock is not lock:
+                    # A signal handler forked in between: the parent has what came before.
+                    lock, filled = self._lock, 0
         except BaseException:
             wipe(view)
             raise
+        self._degraded = degraded
+
+    def _limit(self) -> float | None:
+        """When a call that begins now has to end, in monotonic seconds."""
+        return None if self._timeout is None else time.monotonic() + self._timeout
 
     def _call(
         self,
+        deadline: float | None,
         method: Callable[Concatenate[Connection, P], T],
         /,
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run one call, within the timeout and with the lock held."""
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        """Run one call, by its deadline and with the lock held but for pauses."""
         me = threading.get_ident()
+        backoff: Backoff | None = None
+
         if self._caller == me:
             raise RuntimeError(
                 "the client was called in the middle of a call of the same thread (by a signal "
@@ -166,6 +185,7 @@ class Client:
             )
         while True:
             lock = self._lock
+            refused = False
             try:
                 if deadline is None:
                     lock.acquire()
@@ -174,9 +194,15 @@ class Client:
                 self._caller = me
                 try:
                     result = self._locked(deadline, method, *args, **kwargs)
+                except OverQuota as error:
+                    if lock is self._lock:
+                        self._give_up(error)
+                        refused = True
                 except BaseException as error:
                     if lock is self._lock:
                         self._give_up(error)
+                        if backoff is not None and isinstance(error, Timeout):
+                            raise refusal(Status.OVER_QUOTA, self._path) from None
                         raise
                     if not isinstance(error, HwentropyError):
                         raise
@@ -193,6 +219,11 @@ class Client:
                     lock.release()
                 except RuntimeError:
                     pass
+            if refused:
+                # Not under the lock: others need not wait, and may close the client.
+                backoff = backoff or Backoff(deadline)
+                if not backoff.wait():
+                    raise refusal(Status.OVER_QUOTA, self._path)
 
     def _give_up(self, error: BaseException) -> None:
         """After a call that failed: keep no connection in an unknown state."""
@@ -231,6 +262,8 @@ class Client:
         if self._connection is not connection:
             raise lost(self._path)
         self._degraded = connection.degraded
+        if not connection.usable:
+            self._drop()
         return result
 
     def _connect(self, deadline: float | None) -> Connection:

@@ -15,7 +15,8 @@ import time
 from typing import Final
 
 from hwentropy.endpoint import expired, lost, unreachable
-from hwentropy.exchange import Exchange, Info, decode_info, is_plain
+from hwentropy.errors import OverQuota
+from hwentropy.exchange import FIRST_TAG, Exchange, Info, decode_info, is_plain
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import MAX_READ, SMALL_BYTES
 from hwentropy_core.memory import ZEROS, wipe
@@ -39,6 +40,7 @@ class Connection:
     __slots__ = (
         "_buffer",
         "_deadline",
+        "_fresh",
         "_head",
         "_path",
         "_sock",
@@ -55,7 +57,8 @@ class Connection:
         self._path = path
         self._timeout = timeout
         self._deadline = deadline
-        self._tag = 0
+        self._tag = FIRST_TAG
+        self._fresh = True
         self._buffer = bytearray(_HEADER + SMALL_BYTES)
         self._view = memoryview(self._buffer)
         self._head = self._view[:_HEADER]
@@ -103,15 +106,15 @@ class Connection:
         self.usable = True
         return data
 
-    def read_into(self, out: memoryview, flags: int) -> None:
-        """Fill a writable byte view of at least one byte.
+    def read_into(self, out: memoryview, flags: int) -> int:
+        """Fill a writable byte view of at least one byte; returns how many came.
 
-        On an exception it may be filled in part.
+        Fewer than asked for where OVER_QUOTA came after some of them.  On an exception
+        the view may be filled in part.
         """
         size = len(out)
         if size > MAX_READ:
-            self._read_pipelined(out, flags)
-            return
+            return self._read_pipelined(out, flags)
         tag = self._ask(size, flags)
         if self._deadline is not None:
             self._arm()
@@ -121,24 +124,32 @@ class Connection:
             raise self._failure(error) from None
         self._finish(tag, flags, got, out)
         self.usable = True
+        return size
 
     def info(self) -> Info:
         """Ask the daemon what it is."""
-        exchange = Exchange.info(self._tag, self._path)
+        exchange = Exchange.info(self._tag, self._path, fresh=self._fresh)
         payload = bytearray(self._next_reply(exchange))
         self._receive(memoryview(payload))
         info = decode_info(payload, self._path)
         self._done(exchange)
         return info
 
-    def _read_pipelined(self, out: memoryview, flags: int) -> None:
-        exchange = Exchange.read(len(out), flags, self._tag, self._path)
+    def _read_pipelined(self, out: memoryview, flags: int) -> int:
+        exchange = Exchange.read(len(out), flags, self._tag, self._path, fresh=self._fresh)
         filled = 0
         while not exchange.finished:
-            length = self._next_reply(exchange)
+            try:
+                length = self._next_reply(exchange)
+            except OverQuota:
+                if not filled:
+                    raise
+                self.degraded = exchange.degraded
+                return filled
             self._receive(out[filled : filled + length])
             filled += length
         self._done(exchange)
+        return filled
 
     def _ask(self, size: int, flags: int) -> int:
         """Send one READ; returns its tag."""
@@ -159,10 +170,11 @@ class Connection:
         self.degraded = False
         if not is_plain(self._buffer, tag, len(payload)):
             # An error, a degraded daemon, or nonsense.
-            exchange = Exchange.read(len(payload), flags, tag, self._path)
+            exchange = Exchange.read(len(payload), flags, tag, self._path, fresh=self._fresh)
             exchange.requests()
             self._accept(exchange, spare=got - _HEADER)
             self.degraded = exchange.degraded
+        self._fresh = False
         if got < _HEADER + len(payload):
             self._receive(payload[got - _HEADER :])
 
@@ -176,6 +188,7 @@ class Connection:
 
     def _accept(self, exchange: Exchange, spare: int = 0) -> int:
         """Check the header in the buffer; `spare` payload bytes came with it."""
+        self._fresh = False
         try:
             return exchange.accept(self._head)
         except Exception:
@@ -196,6 +209,8 @@ class Connection:
             sent = self._sock.send(data, _NOSIGNAL)
             while sent < len(data):
                 sent += self._sock.send(data[sent:], _NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # what the daemon said before it closed is still to be read
         except OSError as error:
             raise self._failure(error) from None
 

@@ -31,17 +31,27 @@ class Call {
   constructor(op, flags, size) {
     this.op = op;
     this.flags = flags;
-    this.unsent = size;
-    this.requests = Math.max(1, Math.ceil(size / wire.MAX_READ));
+    this.size = size;
     /** Where the payload goes; for READ an ArrayBuffer of its own, to be moved. */
     this.target = op === wire.OP.READ ? new Uint8Array(new ArrayBuffer(size)) : null;
     this.filled = 0;
     /** Whether any of its replies was served while degraded. */
     this.degraded = false;
-    this.done = new Promise((resolve, reject) => {
+  }
+
+  /** Ask for what has not come yet; after OVER_QUOTA a second time, on any connection. */
+  begin() {
+    this.unsent = this.size - this.filled;
+    this.requests = Math.max(1, Math.ceil(this.unsent / wire.MAX_READ));
+    return new Promise((resolve, reject) => {
       this.resolve = resolve;
       this.reject = reject;
     });
+  }
+
+  /** Give it up: what has come is overwritten. */
+  abandon() {
+    this.target?.fill(0);
   }
 }
 
@@ -53,17 +63,25 @@ class Connection {
   #head = Buffer.alloc(wire.HEADER);
   #headFilled = 0;
   #payloadLeft = 0;
-  #tag = 0;
+  #tag = 1; // not 0, which the reply has that refuses a connection
+  #fresh = true; // no reply has come yet
   #paged = false; // the descriptor of the page is lost: Node cannot receive it
   #failure = null;
+  #listening;
 
-  /** Begins to connect; the first call waits for it. */
-  constructor(path) {
+  /**
+   * Begins to connect; the first call waits for it.  With `listen` it is not sent before
+   * so many milliseconds are over, in which the daemon may refuse the connection.
+   */
+  constructor(path, listen = 0) {
     this.#path = path;
+    this.#listening = listen > 0;
     /** Whether a byte of the present call's reply has come. */
     this.answered = false;
     /** Whether it was connected: until then nothing was asked. */
     this.connected = false;
+    /** Whether the daemon had closed it by the time that something was sent. */
+    this.unheard = false;
     if (Buffer.byteLength(path) > MAX_PATH) {
       this.#failure = new DaemonUnavailable(
         `the path ${path} is too long for a socket: at most ${MAX_PATH} bytes`,
@@ -85,8 +103,14 @@ class Connection {
     this.#socket = net.connect({ path, onread: { buffer, callback: receive } });
     this.#socket.on('connect', () => {
       this.connected = true;
+      if (!this.#listening) return;
+      setTimeout(() => {
+        this.#listening = false;
+        if (this.#failure === null && this.#call !== null) this.#send();
+      }, listen);
     });
     this.#socket.on('error', (error) => {
+      this.unheard = this.connected && error.code === 'EPIPE';
       this.destroy(this.connected ? lost(path) : unreachable(path, error));
     });
     this.#socket.on('end', () => this.destroy(lost(path)));
@@ -98,17 +122,20 @@ class Connection {
     return this.#failure === null;
   }
 
-  /** Ask; resolves to `{ result, degraded }`, see wire.decodePayload.  One call at a time. */
-  ask(op, flags, size) {
-    const call = new Call(op, flags, size);
+  /**
+   * Make a Call; resolves to `{ result, degraded }`, see wire.decodePayload.  One at a
+   * time.  One that fails is for its caller to abandon, or to make again.
+   */
+  ask(call) {
+    const done = call.begin();
     if (this.#failure !== null) {
       call.reject(this.#failure);
-      return call.done;
+      return done;
     }
     this.#call = call;
     this.answered = false;
     this.#send();
-    return call.done;
+    return done;
   }
 
   /** Close it; a call under way fails with `error`. */
@@ -123,7 +150,7 @@ class Connection {
   #send() {
     const call = this.#call;
     const count = Math.min(call.requests, WINDOW - this.#waiting.length);
-    if (count <= 0) return;
+    if (count <= 0 || this.#listening) return;
     const out = Buffer.alloc(count * wire.HEADER);
     for (let i = 0; i < count; i++) {
       const length = Math.min(call.unsent, wire.MAX_READ);
@@ -139,7 +166,7 @@ class Connection {
   #receive(chunk) {
     let at = 0;
     while (at < chunk.length) {
-      if (this.#waiting.length === 0) {
+      if (this.#waiting.length === 0 && !this.#listening) {
         throw new ProtocolError(`the daemon at ${this.#path} sent a reply nobody asked for`);
       }
       this.answered = true;
@@ -166,8 +193,11 @@ class Connection {
   /** Judge the header that has come; false when it ended the call. */
   #accept(call, spare) {
     const reply = wire.decodeHeader(this.#head);
-    const { tag, length } = this.#waiting[0];
+    const { tag, length } = this.#waiting[0] ?? { tag: 'none' };
+    const fresh = this.#fresh;
+    this.#fresh = false;
     if (reply.tag !== tag) {
+      if (fresh && wire.refusesConnection(reply)) throw refusal(reply.status, this.#path);
       throw new ProtocolError(
         `reply with tag ${reply.tag} where ${tag} was due, ${this.#path}`,
       );
@@ -205,9 +235,8 @@ class Connection {
   #fail(error) {
     const call = this.#call;
     this.#call = null;
-    call.target?.fill(0);
     call.reject(error);
   }
 }
 
-module.exports = { Connection, WINDOW };
+module.exports = { Call, Connection };

@@ -91,7 +91,7 @@ class Generator {
     const age = ((bridge.now() | 0) - bridge.checked) >>> 0; // as in #ready
     if (age > MAX_AGE && bridge.usable) {
       try {
-        bridge.callSync({ op: CHECK });
+        bridge.callSync(this.#checkRequest());
       } catch (error) {
         // As when the helper meets it by itself: EPOCH has moved, the next draw reports it.
         if (!(error instanceof HwentropyError)) throw error;
@@ -167,7 +167,7 @@ class Generator {
       }
       const steps = this.#prepare();
       for (let step = steps.next(); !step.done; step = steps.next()) {
-        if (step.value === CHECK) this.#bridge.callSync({ op: CHECK });
+        if (step.value === CHECK) this.#bridge.callSync(this.#checkRequest());
         else this.#install(this.#bridge.callSync(this.#leaseRequest()));
       }
       at = this.#fillPiece(out, at, PIECE);
@@ -192,7 +192,7 @@ class Generator {
       }
       const steps = this.#prepare();
       for (let step = steps.next(); !step.done; step = steps.next()) {
-        if (step.value === CHECK) await this.#bridge.call({ op: CHECK });
+        if (step.value === CHECK) await this.#bridge.call(this.#checkRequest());
         else await this.#renew();
       }
       at = this.#fillPiece(out, at, TURN);
@@ -281,6 +281,10 @@ class Generator {
 
   get #path() {
     return this.#settings.path ?? entropyPath();
+  }
+
+  #checkRequest() {
+    return { op: CHECK, timeout: this.#settings.timeout };
   }
 
   #leaseRequest() {

@@ -4,7 +4,7 @@
  * The helper thread: it owns the sockets, so that the thread that draws can wait
  * for them (Atomics.wait), which Node offers for no socket of a thread's own.
  *
- *   {id, op: 'check'}                         look at the generation now
+ *   {id, op: 'check', timeout}                look at the generation now
  *   {id, op: 'lease', flags, timeout}         a lease that suits EPOCH
  *   {id, op: 'read', size, flags, timeout}    bytes straight from the daemon
  *
@@ -14,6 +14,8 @@
 
 const { workerData } = require('node:worker_threads');
 
+const { backOff } = require('./backoff.js');
+const { Call } = require('./connection.js');
 const { ProtocolError, lost, toPlain } = require('./errors.js');
 const { Limit, Pool } = require('./pool.js');
 const { WORDS, clock } = require('./shared.js');
@@ -34,7 +36,8 @@ const watch = new Watch(path, words, now);
 async function lease(flags, limit) {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const asked = now();
-    const { result: granted, degraded } = await pool.ask(OP.LEASE, flags, 0, limit);
+    const call = new Call(OP.LEASE, flags, 0);
+    const { result: granted, degraded } = await pool.ask(call, limit);
     let kept = false;
     try {
       // EPOCH stands for the generation that INFO said last: a lease of that one is
@@ -56,18 +59,24 @@ async function lease(flags, limit) {
 
 async function answer({ op, size, flags, timeout }) {
   if (op === 'check') {
-    await watch.check();
+    await backOff(timeout, () => watch.check());
     return [null, []];
   }
   const limit = new Limit(path, timeout);
   try {
     if (op === 'lease') {
-      const granted = await lease(flags, limit);
+      const granted = await backOff(timeout, () => lease(flags, limit));
       watch.keepChecking();
       return [granted, [granted.seed.buffer]];
     }
-    const read = await pool.ask(OP.READ, flags, size, limit);
-    return [read, [read.result.buffer]];
+    const call = new Call(OP.READ, flags, size);
+    try {
+      const read = await backOff(timeout, () => pool.ask(call, limit));
+      return [read, [read.result.buffer]];
+    } catch (error) {
+      call.abandon();
+      throw error;
+    }
   } finally {
     limit.clear();
   }

@@ -5,7 +5,8 @@
  *
  * A kept connection that turns out to be closed before any byte of the reply came
  * is replaced once: the daemon may have been restarted (docs/protocol.md,
- * "Stopping").  After half a reply nothing is asked again.
+ * "Stopping").  After half a reply nothing is asked again.  Nor is a connection lost that
+ * the daemon refused, and closed before it was asked anything.
  */
 
 const { Connection } = require('./connection.js');
@@ -13,6 +14,29 @@ const { DaemonUnavailable, Timeout, expired } = require('./errors.js');
 
 /** Connections at a time: as many as a client pipelines, and few beside 2,048. */
 const MOST = 4;
+
+/** Milliseconds in which a daemon that accepts a connection has refused it, if it does. */
+const LISTEN = 50;
+
+/**
+ * What `attempt` gives for a connection: for `kept`, if it is not null, and where the
+ * daemon has closed that, unanswered, for a new one.  A new one that is closed before
+ * anything could be sent on it was refused, perhaps with a reason: Node reads nothing on
+ * a socket once a send has failed, so the next one listens first.
+ */
+async function reach(path, kept, attempt) {
+  const ways = [() => new Connection(path), () => new Connection(path, LISTEN)];
+  if (kept !== null) ways.unshift(() => kept);
+  for (;;) {
+    const connection = ways.shift()();
+    try {
+      return await attempt(connection);
+    } catch (error) {
+      const gone = error instanceof DaemonUnavailable && !connection.answered;
+      if (!gone || !(connection === kept || connection.unheard) || !ways.length) throw error;
+    }
+  }
+}
 
 /** The time that a call may take, from here on; null for ever. */
 class Limit {
@@ -47,35 +71,24 @@ class Pool {
     this.#path = path;
   }
 
-  /** One call within a limit; resolves to what Connection.ask does. */
-  async ask(op, flags, size, limit) {
+  /** Make one Call within a limit; resolves to what Connection.ask does. */
+  async ask(call, limit) {
     await this.#slot(limit);
-    let connection = null;
+    let used = null;
     try {
-      const kept = this.#takeIdle();
-      connection = kept ?? new Connection(this.#path);
-      try {
-        return await this.#on(connection, op, flags, size, limit);
-      } catch (error) {
-        const restarted =
-          kept !== null && error instanceof DaemonUnavailable && !connection.answered;
-        if (!restarted) throw error;
-        connection = new Connection(this.#path);
-        return await this.#on(connection, op, flags, size, limit);
-      }
+      return await reach(this.#path, this.#takeIdle(), async (connection) => {
+        used = connection;
+        const done = connection.ask(call);
+        try {
+          return await limit.race(done);
+        } catch (error) {
+          if (error instanceof Timeout) connection.destroy(error); // its late reply goes to nobody
+          throw error;
+        }
+      });
     } finally {
-      if (connection?.usable) this.#idle.push(connection);
+      if (used?.usable) this.#idle.push(used);
       this.#release();
-    }
-  }
-
-  async #on(connection, op, flags, size, limit) {
-    const reply = connection.ask(op, flags, size);
-    try {
-      return await limit.race(reply);
-    } catch (error) {
-      if (error instanceof Timeout) connection.destroy(error); // its late reply goes to nobody
-      throw error;
     }
   }
 
@@ -119,4 +132,4 @@ class Pool {
   }
 }
 
-module.exports = { Limit, Pool };
+module.exports = { Limit, Pool, reach };

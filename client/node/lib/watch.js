@@ -21,8 +21,9 @@
 
 const os = require('node:os');
 
-const { Connection } = require('./connection.js');
+const { Call } = require('./connection.js');
 const { DaemonUnavailable, HwentropyError, NotPermitted } = require('./errors.js');
+const { reach } = require('./pool.js');
 const { CHECK_EVERY, PATIENCE, WORDS } = require('./shared.js');
 const { OP } = require('./wire.js');
 
@@ -87,7 +88,9 @@ class Watch {
       this.#said = said;
     } catch (error) {
       this.info = null;
-      const gone = error instanceof DaemonUnavailable || error instanceof NotPermitted;
+      // Not permitted by the socket's mode, that is, and not by a reply.
+      const shut = error instanceof NotPermitted && !this.#connection.answered;
+      const gone = error instanceof DaemonUnavailable || shut;
       if (!gone) {
         // It answers, but what we need to know it does not say.
         this.#connection.destroy(error);
@@ -101,17 +104,15 @@ class Watch {
   }
 
   async #exchange() {
-    const kept = this.#connection;
-    if (kept?.usable) {
-      try {
-        return (await kept.ask(OP.INFO, 0, 0)).result;
-      } catch (error) {
-        if (!(error instanceof DaemonUnavailable)) throw error;
+    const kept = this.#connection?.usable ? this.#connection : null;
+    const { result } = await reach(this.#path, kept, (connection) => {
+      if (connection !== kept) {
+        this.#said = null; // a new connection: leases of the old one are outdated
+        this.#connection = connection;
       }
-    }
-    this.#said = null; // a new connection: leases of the old one are outdated
-    this.#connection = new Connection(this.#path);
-    return (await this.#connection.ask(OP.INFO, 0, 0)).result;
+      return connection.ask(new Call(OP.INFO, 0, 0));
+    });
+    return result;
   }
 
   #outdate() {

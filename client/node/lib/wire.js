@@ -16,7 +16,7 @@ const MAX_READ = 1 << 20;
 const OP = { READ: 1, INFO: 2, LEASE: 3 };
 const REQUEST = { DONT_BLOCK: 1, PREDICTION_RESISTANCE: 2 };
 const REPLY = { DEGRADED: 1, PAGE: 2 };
-const STATUS = { OK: 0, BAD_REQUEST: 6 };
+const STATUS = { OK: 0, NOT_PERMITTED: 3, OVER_QUOTA: 4, BAD_REQUEST: 6 };
 
 /** Bytes of the payload of a reply to a LEASE: u64, u64, u32, 4 zeros, the seed. */
 const LEASE_BYTES = 56;
@@ -64,6 +64,11 @@ function suits(op, size, length, flags, paged) {
   if (op === OP.READ) return length === size && !page;
   if (op === OP.LEASE) return length === LEASE_BYTES && page !== paged;
   return length >= 1 && length <= MAX_INFO && flags === 0;
+}
+
+/** Whether a connection's first reply, of another tag than its request, refuses it. */
+function refusesConnection({ tag, status }) {
+  return tag === 0 && (status === STATUS.NOT_PERMITTED || status === STATUS.OVER_QUOTA);
 }
 
 /** Whether it is a number of an INFO: 0 to 2^53 - 1. */
@@ -126,5 +131,6 @@ module.exports = {
   putRequest,
   decodeHeader,
   suits,
+  refusesConnection,
   decodePayload,
 };

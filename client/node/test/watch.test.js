@@ -14,7 +14,9 @@ const { Watch } = require('../lib/watch.js');
 async function serve(t) {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'hwe-'));
   const file = path.join(directory, 'entropy.sock');
-  const served = { file, says: { generation: 1, state: 'ok' }, mute: false, unmute: null };
+  const served = {
+    file, status: 0, says: { generation: 1, state: 'ok' }, mute: false, unmute: null,
+  };
   const sockets = new Set();
   const server = net.createServer((socket) => {
     sockets.add(socket);
@@ -25,8 +27,9 @@ async function serve(t) {
         const known = { protocol: [1], version: '9.9', limits: { max_read: 1 << 20 } };
         const info = says === Object(says) ? { ...known, ...says } : says;
         const payload = Buffer.from(JSON.stringify(info));
-        const header = Buffer.from([0, 0, data[2], data[3], 0, 0, 0, payload.length]);
-        socket.write(Buffer.concat([header, payload]));
+        const header = [served.status, 0, data[2], data[3], 0, 0, 0];
+        if (served.status) socket.write(Buffer.from([...header, 0]));
+        else socket.write(Buffer.concat([Buffer.from([...header, payload.length]), payload]));
       };
       if (served.mute) served.unmute = reply;
       else reply();
@@ -113,6 +116,17 @@ test('an answer that cannot be read outdates every lease and is reported', async
     const before = served.word('EPOCH');
     served.says = says;
     await assert.rejects(served.watch.check(), { name: 'ProtocolError' });
+    assert.ok(served.word('EPOCH') > before);
+  }
+});
+
+test('a user who is no longer served learns so: leases are not good unchecked', async (t) => {
+  const served = await serve(t);
+  await served.watch.check();
+  for (const [status, name] of [[3, 'NotPermitted'], [4, 'OverQuota'], [5, 'FailedClosed']]) {
+    const before = served.word('EPOCH');
+    served.status = status;
+    await assert.rejects(served.watch.check(), { name });
     assert.ok(served.word('EPOCH') > before);
   }
 });

@@ -1,5 +1,6 @@
 /* The commands of probe_commands.h on the C client, and some that look inside:
  *
+ *   connect     connect, and wait until the daemon has hung up
  *   tag N       give the next request this tag
  *   flags       the VmFlags of /proc/self/smaps of the secret memory
  *   residue N   fill N; `ok 1` where these bytes are still in the secret memory
@@ -93,11 +94,27 @@ static void print_flags(void)
     fclose(maps);
 }
 
+static void connect_and_wait(void)
+{
+    struct pollfd one;
+    hwentropy_owner(client);
+    if (hwentropy_reconnect(client))
+        abort();
+    memset(&one, 0, sizeof one);
+    one.fd = client->connection.fd;
+    while (!(one.revents & POLLHUP))
+        if (poll(&one, 1, -1) < 0 && errno != EINTR)
+            abort();
+}
+
 static int probe_other(const char *line)
 {
     unsigned n;
     unsigned char bytes[MAX_LINE];
-    if (sscanf(line, "tag %u", &n) == 1) {
+    if (!strcmp(line, "connect")) {
+        connect_and_wait();
+        printf("ok\n");
+    } else if (sscanf(line, "tag %u", &n) == 1) {
         client->connection.next_tag = client->connection.due_tag = (uint16_t)n;
         printf("ok\n");
     } else if (!strcmp(line, "flags")) {

@@ -117,7 +117,7 @@ def test_tags_wrap_around(daemon: FakeDaemon, native_c: Native) -> None:
     data += native_c.draw(4 * MAX_READ) + native_c.draw(1)
     assert data == daemon.handed_out
     tags = [request.tag for _, request in daemon.requests]
-    assert tags == [0, 0xFFFE, 0xFFFF, 0, 1, 2]
+    assert tags == [1, 0xFFFE, 0xFFFF, 0, 1, 2]
 
 
 def test_threads_share_a_client(daemon: FakeDaemon, native: Native) -> None:

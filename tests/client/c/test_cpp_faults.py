@@ -10,7 +10,7 @@ import pytest
 
 from hwentropy import Client, DaemonUnavailable
 from hwentropy_core.limits import MAX_READ
-from hwentropy_core.wire import Request, Status, encode_reply
+from hwentropy_core.wire import ReplyFlag, Request, Status, encode_reply
 from support.compiled import Native
 from support.fake_server import FakeDaemon, Handler, Hangup, Peer, honest
 
@@ -158,29 +158,65 @@ def test_a_socket_that_is_closed_to_this_user(daemon: FakeDaemon, native: Native
 
 def test_bytes_behind_a_refusal_end_the_connection(daemon: FakeDaemon, native: Native) -> None:
     """They belong to nothing that was asked for, and must not count as the next reply."""
-    daemon.handler = answer(lambda r: encode_reply(Status.OVER_QUOTA, r.tag) + b"stray")
+    daemon.handler = answer(lambda r: encode_reply(Status.NOT_SEEDED, r.tag) + b"stray")
     native.open(daemon.path)
-    assert native.refused(16)[0] == "over_quota"
+    assert native.refused(16)[0] == "not_seeded"
     daemon.handler = honest
     assert native.draw(4) == daemon.handed_out
     assert daemon.connections == 2
 
 
-def test_over_quota_in_the_middle_drops_the_rest(daemon: FakeDaemon, native: Native) -> None:
-    """The replies still on the way reach nobody: nothing of them comes with the next draw."""
+@pytest.mark.parametrize("size", FEW)
+def test_a_draw_goes_on_when_the_share_is_there_again(
+    size: int, daemon: FakeDaemon, native: Native
+) -> None:
+    """Refused every other time: pauses, keeps what has come, and gives each byte once."""
 
-    def second_refused(peer: Peer, request: object) -> None:
+    def every_other(peer: Peer, request: object) -> None:
         assert isinstance(request, Request)
-        refused = len(daemon.requests) == 2
-        peer.send(
-            encode_reply(Status.OVER_QUOTA, request.tag) if refused else peer.reply(request)
-        )
+        if len(daemon.requests) % 2:
+            peer.send(encode_reply(Status.OVER_QUOTA, request.tag))
+        else:
+            peer.send(peer.reply(request, ReplyFlag.DEGRADED if seen == [] else 0))
+            seen.append(request.length)
 
-    daemon.handler = second_refused
+    seen: list[int] = []
+    daemon.handler = every_other
     native.open(daemon.path)
-    assert native.refused(4 * MAX_READ)[0] == "over_quota"
-    assert native.draw(8) == daemon.handed_out[-8:]
-    assert daemon.requests[-1][0] == 2
+    data = native.draw(size)
+    handed_out = bytes(daemon.handed_out)
+    pieces = [data[at : at + MAX_READ] for at in range(0, size, MAX_READ)]
+    assert all(piece in handed_out for piece in pieces)
+    assert len({piece[:16] for piece in pieces}) == len(pieces)
+    assert native.ask("degraded") == "ok 1"
+
+
+@pytest.mark.parametrize(("timeout_ms", "most"), [(0, 70), (5000, 20)])
+@pytest.mark.parametrize("mode", ["direct", "lease"])
+def test_over_quota_is_over_in_time(
+    mode: str, timeout_ms: int, most: int, daemon: FakeDaemon, native: Native
+) -> None:
+    """over_quota within the timeout, or 30 s: pauses of 10 ms that double up to a second."""
+    daemon.handler = answer(lambda r: encode_reply(Status.OVER_QUOTA, r.tag))
+    native.open(daemon.path, mode, timeout_ms=timeout_ms)
+    kind, message = native.refused(16)
+    assert (kind, "over its quota" in message) == ("over_quota", True)
+    # Seven short ones, then one between half a second and a second each.
+    assert 7 < len(daemon.requests) < most
+
+
+def test_a_refused_connection_is_heard_by_who_cannot_send(
+    daemon: FakeDaemon, native_c: Native
+) -> None:
+    """EPIPE: what the daemon said before it closed counts, and nothing is asked elsewhere."""
+    for mode in ("direct", "lease"):
+        daemon.at_connect = encode_reply(Status.NOT_PERMITTED, 0)
+        native_c.open(daemon.path, mode)
+        native_c.ask("connect")
+        daemon.at_connect = b""
+        before = daemon.connections
+        assert native_c.refused(16)[0] == "not_permitted"
+        assert daemon.connections == before
 
 
 @pytest.mark.parametrize("size", FEW)

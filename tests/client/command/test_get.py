@@ -173,7 +173,11 @@ def test_output_to_nowhere_is_a_sentence(
     ],
 )
 def test_a_refusal_is_exit_code_1(
-    status: Status, words: str, daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]
+    status: Status,
+    words: str,
+    daemon: FakeDaemon,
+    capfd: pytest.CaptureFixture[str],
+    pauses: list[float],
 ) -> None:
     """One sentence on standard error and nothing on standard output."""
     daemon.handler = lambda peer, request: peer.send(encode_reply(status, request.tag))
@@ -186,7 +190,7 @@ def test_a_refusal_is_exit_code_1(
 
 
 def test_a_refusal_half_way_says_how_far_it_came(
-    daemon: FakeDaemon, capfdbinary: pytest.CaptureFixture[bytes]
+    daemon: FakeDaemon, capfdbinary: pytest.CaptureFixture[bytes], pauses: list[float]
 ) -> None:
     """What was written stays written, and the exit code and the sentence say it is short."""
 
