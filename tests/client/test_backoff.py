@@ -15,9 +15,9 @@ from hwentropy.backoff import LONGEST_PAUSE, PATIENCE, Backoff
 from hwentropy.blocking import connection as connection_module
 from hwentropy.generator import Generator
 from hwentropy_core.limits import MAX_READ
-from hwentropy_core.wire import ReplyFlag, Request, Status, encode_reply
+from hwentropy_core.wire import Request, Status, encode_reply
 from support.fake_leases import Leases
-from support.fake_server import FakeDaemon, Handler, Peer, honest
+from support.fake_server import EveryOther, FakeDaemon, Handler, Peer, honest
 
 SIZES = (16, 5000, 3 * MAX_READ)
 
@@ -81,18 +81,8 @@ def test_a_read_goes_on_when_the_share_is_there_again(
 def test_a_refusal_in_the_middle_keeps_what_has_come(
     daemon: FakeDaemon, make_client: Callable[..., Any], pauses: list[float]
 ) -> None:
-    """A quota smaller than the read: each piece is asked for once it was not given."""
-    given: list[int] = []
-
-    def every_other(peer: Peer, request: object) -> None:
-        assert isinstance(request, Request)
-        if len(daemon.requests) % 2:
-            given.append(request.length)
-            peer.send(peer.reply(request, ReplyFlag.DEGRADED if len(given) == 1 else 0))
-        else:
-            peer.send(encode_reply(Status.OVER_QUOTA, request.tag))
-
-    daemon.handler = every_other
+    """A quota smaller than the read: what was not given is asked for again."""
+    daemon.handler = EveryOther()
     client = make_client()
     buffer = bytearray(4 * MAX_READ)
     client.read_into(buffer)

@@ -18,7 +18,7 @@ from hwentropy_core.wire import (
     Status,
     encode_reply,
 )
-from support.fake_server import FakeDaemon, Hangup, Peer, honest
+from support.fake_server import EveryOther, FakeDaemon, Hangup, Peer, honest
 from support.node import (
     PATIENCE,
     WAYS,
@@ -175,14 +175,7 @@ def test_a_draw_goes_on_when_the_share_is_there_again(
 ) -> None:
     """Refused every other time: pauses, keeps what has come, and gives each byte once."""
 
-    def every_other(peer: Peer, request: object) -> None:
-        assert isinstance(request, Request)
-        if len(daemon.requests) % 2:
-            peer.send(encode_reply(Status.OVER_QUOTA, request.tag))
-        else:
-            peer.send(peer.reply(request))
-
-    daemon.handler = every_other
+    daemon.handler = EveryOther()
     node.configure(mode="direct")
     data = node.draw(size, way)
     handed_out = bytes(daemon.handed_out)

@@ -20,6 +20,7 @@ from hwentropy_core.varlink import INTERFACE, Message, MessageReader, encode
 from hwentropy_core.wire import (
     Op,
     Refusal,
+    ReplyFlag,
     Request,
     RequestReader,
     Status,
@@ -72,6 +73,26 @@ def honest(peer: Peer, request: Request | Refusal) -> None:
             raise Hangup
     else:
         peer.send(peer.reply(request))
+
+
+class EveryOther:
+    """A handler that answers OVER_QUOTA before each reply; the first one is degraded."""
+
+    def __init__(self) -> None:
+        self.given = 0
+        self._refuses = True
+
+    def __call__(self, peer: Peer, request: Request | Refusal) -> None:
+        """Answer one request."""
+        assert isinstance(request, Request)
+        if self._refuses:
+            self._refuses = False
+            peer.send(encode_reply(Status.OVER_QUOTA, request.tag))
+        else:
+            # Raises where the client, refused before, has closed: then it is not counted.
+            peer.send(peer.reply(request, 0 if self.given else ReplyFlag.DEGRADED))
+            self.given += 1
+            self._refuses = True
 
 
 class FakeDaemon(Started):

@@ -10,9 +10,9 @@ import pytest
 
 from hwentropy import Client, DaemonUnavailable
 from hwentropy_core.limits import MAX_READ
-from hwentropy_core.wire import ReplyFlag, Request, Status, encode_reply
+from hwentropy_core.wire import Request, Status, encode_reply
 from support.compiled import Native
-from support.fake_server import FakeDaemon, Handler, Hangup, Peer, honest
+from support.fake_server import EveryOther, FakeDaemon, Handler, Hangup, Peer, honest
 
 pytestmark = pytest.mark.process
 
@@ -172,16 +172,7 @@ def test_a_draw_goes_on_when_the_share_is_there_again(
 ) -> None:
     """Refused every other time: pauses, keeps what has come, and gives each byte once."""
 
-    def every_other(peer: Peer, request: object) -> None:
-        assert isinstance(request, Request)
-        if len(daemon.requests) % 2:
-            peer.send(encode_reply(Status.OVER_QUOTA, request.tag))
-        else:
-            peer.send(peer.reply(request, ReplyFlag.DEGRADED if seen == [] else 0))
-            seen.append(request.length)
-
-    seen: list[int] = []
-    daemon.handler = every_other
+    daemon.handler = EveryOther()
     native.open(daemon.path)
     data = native.draw(size)
     handed_out = bytes(daemon.handed_out)
