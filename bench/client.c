@@ -1,13 +1,16 @@
 /* The load client of `make bench`: one target, one size, one JSON line.
  *
  *   client [--size BYTES] [--connections N] [--depth N] [--requests N] [--seconds X]
- *          [--pause US] TARGET
+ *          [--pause US] [--uid UID] TARGET
  *
  * TARGET is the path of a Unix socket that speaks the native protocol
  * (docs/protocol.md), or `getrandom`, or a device such as /dev/urandom (a path
  * that is not a socket is read).  Each connection has its own thread.  With
  * depth 1 a thread asks, waits for the whole reply, and asks again: a round
  * trip.  With depth D it keeps D requests on the way: bulk.
+ *
+ * With --pause it thinks between two requests, for up to twice so long; with --uid it is
+ * another user, who needs no right to this file.
  *
  * Every request's time from its sending to the last byte of its reply is kept;
  * printed are exact percentiles (nearest rank), the count, and the seconds from
@@ -23,6 +26,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <grp.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -60,6 +64,7 @@ struct settings {
     size_t requests;
     double seconds;
     unsigned pause; /* microseconds */
+    unsigned uid;   /* 0: who it is anyhow */
 };
 
 struct worker {
@@ -321,7 +326,7 @@ static void report(struct worker *workers, const struct settings *s, uint64_t be
 static void usage(void)
 {
     fputs("usage: client [--size BYTES] [--connections N] [--depth N] [--requests N] "
-          "[--seconds X] [--pause US] SOCKET|DEVICE|getrandom\n", stderr);
+          "[--seconds X] [--pause US] [--uid UID] SOCKET|DEVICE|getrandom\n", stderr);
     exit(2);
 }
 
@@ -330,8 +335,8 @@ static struct settings parse(int argc, char **argv)
     static const struct option options[] = {
         {"size", 1, 0, 's'},     {"connections", 1, 0, 'c'}, {"depth", 1, 0, 'd'},
         {"requests", 1, 0, 'r'}, {"seconds", 1, 0, 't'},
-        {"pause", 1, 0, 'p'},    {0, 0, 0, 0}};
-    struct settings s = {NULL, 32, 1, 1, MAX_REQUESTS, 1.0, 0};
+        {"pause", 1, 0, 'p'},    {"uid", 1, 0, 'u'},     {0, 0, 0, 0}};
+    struct settings s = {NULL, 32, 1, 1, MAX_REQUESTS, 1.0, 0, 0};
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (o) {
         case 's': s.size = strtoul(optarg, NULL, 10); break;
@@ -340,6 +345,7 @@ static struct settings parse(int argc, char **argv)
         case 'r': s.requests = strtoul(optarg, NULL, 10); break;
         case 't': s.seconds = strtod(optarg, NULL); break;
         case 'p': s.pause = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 'u': s.uid = (unsigned)strtoul(optarg, NULL, 10); break;
         default: usage();
         }
     }
@@ -355,6 +361,8 @@ int main(int argc, char **argv)
 {
     struct settings s = parse(argc, argv);
     pthread_barrier_t start;
+    if (s.uid && (setgroups(0, NULL) || setgid(s.uid) || setuid(s.uid)))
+        die("--uid", strerror(errno));
     struct worker *workers = calloc(s.connections, sizeof *workers);
     if (!workers || pthread_barrier_init(&start, NULL, s.connections + 1))
         die("setup", strerror(errno));

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -66,11 +67,16 @@ class Client:
         connections: int,
         depth: int,
         seconds: float,
+        options: Sequence[str] = (),
         environment: dict[str, str] | None = None,
     ) -> Sample:
-        """Load `target` once; BenchError when the client failed or was answered wrongly."""
+        """Load `target` once; BenchError when the client failed or was answered wrongly.
+
+        `options` are further ones of its command line.
+        """
         command = [*self.command, "--size", str(size), "--connections", str(connections)]
-        command += ["--depth", str(depth), "--seconds", str(seconds), target]
+        command += ["--depth", str(depth), "--seconds", str(seconds)]
+        command += [*options, target]
         try:
             done = subprocess.run(
                 command,

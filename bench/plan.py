@@ -22,7 +22,7 @@ LIBRARY: Final = "hwentropy.Client"
 FLOOR: Final = "floor"
 URANDOM: Final = "/dev/urandom"
 #: What can be asked for with --only.
-PARTS: Final = ("roundtrip", "bulk", "python", "start", "idle", "secrets")
+PARTS: Final = ("roundtrip", "bulk", "python", "start", "idle", "secrets", "fairness")
 
 SMALL: Final = 32
 BULK_SIZES: Final = (4 << 10, 64 << 10, 1 << 20)

@@ -16,7 +16,7 @@ from pathlib import Path
 # Started as a script: its own folder is on the path, the tree is not.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import secrets_bench
+from bench import fairness, secrets_bench
 from bench.plan import PARTS, Bench, Settings
 from bench.service import BenchError
 from bench.table import print_report
@@ -93,6 +93,14 @@ def main(arguments: list[str]) -> int:
             measured = secrets_bench.measure_secrets(settings.rounds)
             report |= {"secrets": measured["cells"]}
             report["targets"] += measured["targets"]
+        if "fairness" in settings.parts and not (settings.floor_only or settings.against):
+            if why := fairness.missing():
+                report["notes"].append(f"no figures of fairness: {why}")
+            else:
+                rounds, seconds = min(settings.rounds, 5), 4 * settings.seconds
+                measured = fairness.measure_fairness(rounds, seconds, show_progress)
+                report |= {"fairness": measured["cells"]}
+                report["targets"] += measured["targets"]
     except BenchError as error:
         show_progress("")
         print(f"bench: {error}", file=sys.stderr)
@@ -102,7 +110,10 @@ def main(arguments: list[str]) -> int:
         return 130
     show_progress("")
     # Two things cannot share standard output: the table gives way to the JSON.
-    more = [secrets_bench.section(report.get("secrets", []))]
+    more = [
+        secrets_bench.section(report.get("secrets", [])),
+        fairness.section(report.get("fairness", [])),
+    ]
     print_report(report, sys.stderr if options.json == "-" else sys.stdout, more)
     if options.json == "-":
         print(json.dumps(report, indent=1))

@@ -68,6 +68,9 @@ def _judge_control(error: ControlError) -> tuple[ExitCode, str]:
         case "NotEnoughEntropy":
             # The daemon's sentence says where to look.
             return ExitCode.UNHEALTHY, f"not reseeded: {text('reason')}"
+        case "OverQuota":
+            sentence = "as many calls of this user are under way as its share allows"
+            return ExitCode.UNHEALTHY, f"{sentence}; try again later"
         case _:
             sentence = f"the daemon answers {error.name}"
             return ExitCode.NO_DAEMON, f"{sentence}; update the older of daemon and command"

@@ -8,18 +8,21 @@ A connection is idle from its start or its last reply until its next call is
 complete.  An idle one is closed after IDLE_SECONDS, and where all are in use one
 gives way to each new one: of the user who has the most idle ones, the one that is
 idle longest.  So whoever connects is served, and a crowd is in its own way only.
-What this does not protect against: MAX_CONNECTIONS calls under way at a time,
-which end with their own time limits and not before.
+Calls under way are shared fairly between users (serving/shares.py), so that nobody's keep
+out another's: one above the share is answered OverQuota at once.
+What this does not protect against: a user whose own calls all take their time.
 """
 
 import asyncio
 import logging
+import os
 import resource
 import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any, Final
@@ -28,6 +31,7 @@ from hwentropy_core import VERSION, varlink
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.status import SelfTest
 from hwentropyd.serving.listeners import BACKLOG
+from hwentropyd.serving.shares import Budget
 from hwentropyd.supervisor import NotEnoughEntropyError, Supervisor, UnknownSourceError
 
 log = logging.getLogger(__name__)
@@ -71,6 +75,9 @@ _Parameters = dict[str, Any]
 _Method = Callable[[_Parameters], Awaitable[_Parameters]]
 
 
+_OVER_QUOTA: Final = {"error": f"{varlink.INTERFACE}.OverQuota", "parameters": {}}
+
+
 class _VarlinkError(Exception):
     """Becomes an error reply."""
 
@@ -96,6 +103,8 @@ class Control:
         self._supervisor = supervisor
         self._connections: dict[asyncio.Task[None], _Peer] = {}
         self._most = _room(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+        self._calls = Budget(self._most)
+        """Those under way."""
         self._description = (
             files("hwentropyd.operating")
             .joinpath(f"{varlink.INTERFACE}.varlink")
@@ -196,13 +205,25 @@ class Control:
                     calls = messages.feed(data)
             peer.idle_since = None
             for call in calls:
-                reply = await self._answer(call)
-                if not call.get("oneway"):
-                    writer.write(varlink.encode(reply))
-                    async with asyncio.timeout(TAKE_SECONDS):
-                        await writer.drain()
+                with self._within_share(peer.uid) as admitted:
+                    reply = await self._answer(call) if admitted else _OVER_QUOTA
+                    if not call.get("oneway"):
+                        writer.write(varlink.encode(reply))
+                        async with asyncio.timeout(TAKE_SECONDS):
+                            await writer.drain()
                 # Nothing above need have waited, and many calls may have come at once.
                 await asyncio.sleep(0)
+
+    @contextmanager
+    def _within_share(self, uid: int) -> Generator[bool]:
+        """While it lasts a call of this user is under way, or is not admitted."""
+        operator = uid in {0, os.geteuid()}
+        admitted = self._calls.charge(uid, 1, operator=operator)
+        try:
+            yield admitted
+        finally:
+            if admitted:
+                self._calls.release(uid, 1)
 
     async def _answer(self, call: varlink.Message) -> varlink.Message:
         try:

@@ -60,11 +60,10 @@ class Load(Protocol):
 class OneTurn:
     """The load that gives a connection one turn and no waiting."""
 
-    quiet: Final = False
-    alone: Final = False
-
     def __init__(self, bulk: threading.Lock) -> None:
         self.bulk = bulk
+        self.quiet = False
+        self.alone = False
 
 
 class Buffers:
