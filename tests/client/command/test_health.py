@@ -26,6 +26,26 @@ def hwentropy(daemon: FakeDaemon, *arguments: str) -> int:
     return run(["--runtime-dir", str(daemon.directory), *arguments])
 
 
+def test_status_shows_who_was_refused(
+    daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each user with what was refused it, and nobody else; it is no failure."""
+    none = {"operator": False, "connections": 3, "unread_bytes": 1 << 20}
+    none |= {"refused_connections": 0, "over_quota": 0, "not_permitted": 0}
+    users = [
+        {"uid": 33, "cgroup": "system.slice/nginx.service", **none, "over_quota": 7},
+        {"uid": 1000, "cgroup": "", **none},
+        {"uid": 1001, "cgroup": "", **none, "refused_connections": 2, "not_permitted": 1},
+    ]
+    daemon.control["Status"] = replies.status(replies.source("os"), users=users)
+    assert hwentropy(daemon, "status") == 0
+    shown = [line for line in capfd.readouterr().out.splitlines() if "refused" in line]
+    assert [" ".join(line.split()) for line in shown] == [
+        "refused uid 33 in system.slice/nginx.service: 7 over its rates",
+        "refused uid 1001: 2 over its share of connections, 1 not permitted",
+    ]
+
+
 @pytest.mark.parametrize(
     ("state", "sources", "code"),
     [
