@@ -41,9 +41,9 @@ log = logging.getLogger(__name__)
 WORKER_DESCRIPTORS: Final = 16
 
 #: Descriptors of the supervisor beside those of workers and sources: 3 standard streams,
-#: 3 of the event loop, 3 sockets and their lock, the page, the template's channel, and 8
-#: while it executes a template or starts a child.
-SUPERVISOR_DESCRIPTORS: Final = 20
+#: 3 of the event loop and 2 by which a signal wakes it, 3 sockets and their lock, the page,
+#: the template's channel, and 8 while it executes a template or starts a child.
+SUPERVISOR_DESCRIPTORS: Final = 22
 #: Those of a child: its channel, the report of its end, its process.
 CHILD_DESCRIPTORS: Final = 3
 #: Those of a source: its device, and the bus it is found by; or a child's.
