@@ -4,6 +4,10 @@
     ok --fewer than min_groups healthy credited groups, or no reseed in time--> degraded
     degraded --degraded_seconds or degraded_bytes used up--> failed
 
+`degraded_seconds` are counted from the moment at which the seed became too old, even
+where nobody looked then (a suspend, a supervisor that was stopped): the generation page
+has ended the service by itself.
+
 A reseed is due after `reseed_seconds`, after `reseed_bytes`, when a group comes
 in that the last seed had no part of, and when somebody asks.  It happens when
 the pool suffices, so always in full strength.  While nobody draws a byte there
@@ -19,6 +23,11 @@ from hwentropy_core.page import ServiceState
 #: A reseed that is this many times `reseed_seconds` old means that the sources,
 #: though healthy, do not deliver.
 OVERDUE: Final = 2.0
+
+#: Seconds that the sources have for a seed when the service is found to be over, before it
+#: is said to have failed: after a suspend they take milliseconds.  Nothing is served
+#: meanwhile, and workers wait as long (RENEWAL_SECONDS).
+GRACE_SECONDS: Final = 1.0
 
 #: The reason while the sources are at it.
 COLLECTING: Final = "collecting the first seed"
@@ -45,6 +54,7 @@ class Availability:
     _seeded_at: float = 0.0
     _drawn: int = 0
     _degraded_at: float = 0.0
+    _fails_at: float = 0.0
     _degraded_drawn: int = 0
     _groups: AbstractSet[str] = field(default_factory=frozenset)
     """Groups that had part in a seed since they last came to health."""
@@ -105,20 +115,23 @@ class Availability:
         )
 
     def _degrade_if(self, now: float, healthy: AbstractSet[str]) -> None:
-        age = now - self._seeded_at
+        overdue_at = self._seeded_at + OVERDUE * self.policy.reseed_seconds
         if shortage := self.shortage(healthy):
             self.reason = shortage
-        elif age > OVERDUE * self.policy.reseed_seconds:
+        elif now > overdue_at:
+            age = now - self._seeded_at
             self.reason = f"no reseed for {age:.0f} s: the sources do not give enough"
         else:
             return
         self.state = ServiceState.DEGRADED
-        self._degraded_at = now
+        self._degraded_at = min(now, overdue_at)
         self._degraded_drawn = 0
+        self._fails_at = self._degraded_at + self.policy.degraded_seconds
+        if now > overdue_at:
+            self._fails_at = max(self._fails_at, now + GRACE_SECONDS)
 
     def _fail_if(self, now: float) -> None:
-        seconds = now - self._degraded_at
-        if seconds >= self.policy.degraded_seconds:
+        if now >= self._fails_at:
             limit = f"{self.policy.degraded_seconds:g} s (degraded_seconds)"
         elif self._degraded_drawn >= self.policy.degraded_bytes:
             limit = f"{self.policy.degraded_bytes} bytes (degraded_bytes)"

@@ -14,6 +14,7 @@ alarms more often, or hides a fault for longer.
 
 import math
 from fractions import Fraction
+from functools import cache
 from typing import Final
 
 #: Window of the word test, in words.  The standard's figure for samples that
@@ -61,6 +62,7 @@ def word_apt_cutoff(min_entropy: float, alpha_exponent: int) -> int:
     return 2 + critbinom(WORD_WINDOW - 1, min_entropy, alpha_exponent)
 
 
+@cache  # a millisecond, and the same for a source however often it is opened again
 def critbinom(trials: int, min_entropy: float, alpha_exponent: int) -> int:
     """The smallest k with P(X > k) <= 2^-a for X ~ Binomial(trials, 2^-H).
 

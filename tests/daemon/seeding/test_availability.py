@@ -6,7 +6,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from hwentropy_core.page import ServiceState
-from hwentropyd.seeding.availability import OVERDUE, Availability, AvailabilityPolicy
+from hwentropyd.seeding.availability import (
+    GRACE_SECONDS,
+    OVERDUE,
+    Availability,
+    AvailabilityPolicy,
+)
 
 POLICY = AvailabilityPolicy(
     min_groups=1,
@@ -130,6 +135,26 @@ def test_sources_that_do_not_deliver_degrade() -> None:
     assert service.observe(OVERDUE * 60.0 + 0.1, A)
     assert service.state is ServiceState.DEGRADED
     assert "no reseed for 120 s" in service.reason
+
+
+def test_a_service_that_nobody_looked_at_is_over_by_the_clock() -> None:
+    """After a suspend its time is counted from when it was due, and sources have a second."""
+    service = seeded()
+    overdue = OVERDUE * 60.0
+    assert service.observe(overdue + 10_000.0, A)
+    assert service.deadlines == (overdue, overdue + 600.0)
+    assert not service.observe(overdue + 10_000.0 + GRACE_SECONDS - 0.1, A)
+    assert service.observe(overdue + 10_000.0 + GRACE_SECONDS, A)
+    assert service.state is ServiceState.FAILED
+
+
+def test_sources_that_were_lost_long_ago_gain_no_time() -> None:
+    """Nobody looked while they went: what the page allowed is over, and stays so."""
+    service = seeded()
+    assert service.observe(10_000.0, NOBODY)
+    assert service.deadlines == (120.0, 720.0)
+    assert service.observe(10_000.0 + GRACE_SECONDS, NOBODY)
+    assert service.state is ServiceState.FAILED
 
 
 def test_degraded_ends_by_time() -> None:

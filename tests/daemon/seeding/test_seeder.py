@@ -182,7 +182,7 @@ def test_every_seed_and_every_state_says_how_long_it_holds() -> None:
     assert only(Publish, bench.give(50.0)) == [Publish(ServiceState.OK, 170.0, 770.0)]
     assert only(Publish, bench.at(170.0, Tick())) == []
     assert only(Publish, bench.at(170.5, Tick())) == [
-        Publish(ServiceState.DEGRADED, 170.5, 770.5)
+        Publish(ServiceState.DEGRADED, 170.0, 770.0)
     ]
 
 
