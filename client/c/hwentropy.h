@@ -193,8 +193,10 @@ HWENTROPY_FN int hwentropy_renew(hwentropy_client *client)
 HWENTROPY_FN int hwentropy_is_leased(const hwentropy_client *client)
 {
     const struct hwentropy_secret *secret = client->secret;
-    return secret->left && hwentropy_page_epoch(client->page) == secret->epoch
-        && HWENTROPY_CLOCK() < secret->ends;
+    if (!secret->left || hwentropy_page_epoch(client->page) != secret->epoch)
+        return 0;
+    int64_t now = HWENTROPY_CLOCK();
+    return now < secret->ends && hwentropy_page_serves(client->page, now);
 }
 
 /* One piece from the lease; sets `*size` to the bytes that were drawn, 0: try again, and

@@ -48,7 +48,7 @@ DEGRADED: Final = (
 )
 
 
-class DaemonUnavailable(HwentropyError):  # noqa: N818 - says the cause, as in DESIGN
+class DaemonUnavailable(HwentropyError):  # noqa: N818 - says the cause, as its fellows do
     """No daemon answers at the socket, or it went away in the middle of a reply."""
 
 
@@ -76,7 +76,7 @@ class Timeout(HwentropyError, TimeoutError):  # noqa: N818 - as concurrent.futur
     """The call took longer than the client's `timeout`; its connection was closed."""
 
 
-class CheckFailed(HwentropyError):  # noqa: N818 - says the cause, as in DESIGN
+class CheckFailed(HwentropyError):  # noqa: N818 - says the cause, as its fellows do
     """What was shown (a password, token, code or signature) is not the right one."""
 
 

@@ -40,7 +40,7 @@ from .endpoint import entropy_path
 from .errors import DEGRADED, DaemonUnavailable, HwentropyError, OverQuota, Timeout, refusal
 from .leased import PIECE_BYTES, SMALL_BYTES, LeasedDrbg
 from .reservoir import Reservoir, make_reservoir
-from .writable_bytes import Lent
+from .writable_bytes import WritableBytes
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -134,9 +134,9 @@ class Generator:
             out = self.take(size)
             if out is not None:
                 return out
-        with Lent(size) as lent:
-            self.fill(lent.view)
-        return lent.value()
+        with WritableBytes(size) as memory:
+            self.fill(memory.view)
+        return memory.value()
 
     def fill(self, buffer: "WriteableBuffer", /) -> None:
         """Overwrite a writable, contiguous buffer; after an exception it holds zeros."""

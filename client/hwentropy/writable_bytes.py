@@ -1,4 +1,4 @@
-"""Memory of a `bytes` object, lent to be written before the object is given out.
+"""Memory of a `bytes` object that may be written to before the object is given out.
 
 BytesIO lends the memory of the `bytes` it holds: the kernel or a cipher writes
 into it, and `value` gives the object out without a copy.
@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Self
 
 
-class Lent:
-    """`with Lent(size) as lent:` write to `lent.view`; then take `lent.value()`."""
+class WritableBytes:
+    """`with WritableBytes(n) as memory:` write to `memory.view`; then take `memory.value()`."""
 
     __slots__ = ("_holder", "view")
 

@@ -15,6 +15,13 @@ pytestmark = [pytest.mark.process, needs_node]
 #: It cannot receive descriptors, so it does not see where one is missing or too many.
 REPLIES = [case for case in cases("replies") if not case.get("descriptor")]
 
+#: Nor read the page, and its clock cannot be moved.
+LEASES = [
+    case
+    for case in cases("leases")
+    if not any(step.keys() & {"advance", "serves_until"} for step in case["steps"])
+]
+
 
 def timeout(case: Case) -> int:
     """Milliseconds: longer than any answer takes; pauses after OVER_QUOTA take all of it."""
@@ -105,7 +112,7 @@ def test_an_info_is_taken_or_refused(case: Case, daemon: FakeDaemon, client: Nod
 
 @pytest.mark.parametrize(
     "case",
-    [case for case in cases("leases") if not any("advance" in s for s in case["steps"])],
+    LEASES,
     ids=named,
 )
 def test_leases_give_and_end(case: Case, daemon: FakeDaemon, client: Node) -> None:

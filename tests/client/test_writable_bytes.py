@@ -4,14 +4,14 @@ import gc
 
 import pytest
 
-from hwentropy.writable_bytes import Lent
+from hwentropy.writable_bytes import WritableBytes
 
 
 def test_what_was_written_is_given_out() -> None:
     """All of it, as `bytes`."""
-    with Lent(5) as lent:
-        lent.view[:] = b"12345"
-    assert lent.value() == b"12345"
+    with WritableBytes(5) as memory:
+        memory.view[:] = b"12345"
+    assert memory.value() == b"12345"
 
 
 def test_a_failure_leaves_nothing_that_complains(
@@ -27,8 +27,8 @@ def test_a_failure_leaves_nothing_that_complains(
 
     def cycle() -> None:
         try:
-            with Lent(5) as lent:
-                failing(lent.view)
+            with WritableBytes(5) as memory:
+                failing(memory.view)
         except OSError as error:
             error.args = (error,)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from hwentropy_core.page import PageWriter, ServiceState
+from hwentropy_core.page import PageWriter, ServiceState, boottime
 from hwentropy_core.wire import (
     Lease,
     Op,
@@ -206,6 +206,8 @@ class Grants:
 
     def __init__(self, case: Case, page: PageWriter, *, takes_pages: bool) -> None:
         self.page = page
+        self.over = False
+        """Whether the time is over until which the page says that the service serves."""
         self.granted = 0
         """How many leases of the case were given to be used."""
         self._leases: list[Case] = case["leases"]
@@ -219,7 +221,7 @@ class Grants:
             said = {"state": self.page.state.label, "generation": self.page.generation}
             text = json.dumps(GOOD_INFO | said).encode()
             peer.send(encode_reply(Status.OK, request.tag, len(text)) + text)
-        elif self.page.state is ServiceState.FAILED:
+        elif self.page.state is ServiceState.FAILED or self.over:
             peer.send(encode_reply(Status.FAILED_CLOSED, request.tag))
         else:
             first = peer.number not in self._paged
@@ -257,5 +259,9 @@ def take_step(step: Case, daemon: FakeDaemon, grants: Grants) -> None:
         grants.page.generation = int(step["generation"])
     if "state" in step:
         grants.page.state = next(one for one in ServiceState if one.label == step["state"])
+    if "serves_until" in step:
+        until = int(step["serves_until"])
+        grants.over = 0 < until < boottime()
+        grants.page.publish(grants.page.state, serves_until=until)
     if step.get("daemon") == "gone":
         daemon.stop()

@@ -23,6 +23,9 @@
 enum {
     HWENTROPY_PAGE_BYTES = 4096,
     HWENTROPY_PAGE_EPOCH = 3, /* the word that moves when leases have to be renewed */
+    /* The word with the time (HWENTROPY_CLOCK) until which the service serves if its
+       supervisor says nothing more, and so until which leases are good; 0: none. */
+    HWENTROPY_PAGE_SERVES_UNTIL = 5,
     /* F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_FUTURE_WRITE: it keeps its size, so
        that no reader meets SIGBUS, and nobody but the daemon writes it. */
     HWENTROPY_PAGE_SEALS = 0x01 | 0x02 | 0x04 | 0x10,
@@ -107,6 +110,13 @@ HWENTROPY_FN void hwentropy_unmap_page(uint64_t **page)
 HWENTROPY_FN uint64_t hwentropy_page_epoch(const uint64_t *page)
 {
     return __atomic_load_n(page + HWENTROPY_PAGE_EPOCH, __ATOMIC_ACQUIRE);
+}
+
+/* Whether the service serves, by what its supervisor said last. */
+HWENTROPY_FN int hwentropy_page_serves(const uint64_t *page, int64_t now)
+{
+    uint64_t until = __atomic_load_n(page + HWENTROPY_PAGE_SERVES_UNTIL, __ATOMIC_RELAXED);
+    return !until || (uint64_t)now < until;
 }
 
 /* One LEASE on an open connection: its payload, and the page if that came with it. */

@@ -19,7 +19,7 @@ from hwentropy.backoff import Backoff
 from hwentropy.endpoint import entropy_path, expired, lost
 from hwentropy.errors import DaemonUnavailable, OverQuota, refusal
 from hwentropy.exchange import Info, read_flags
-from hwentropy.writable_bytes import Lent
+from hwentropy.writable_bytes import WritableBytes
 from hwentropy_core.memory import wipe
 from hwentropy_core.wire import Status
 
@@ -83,9 +83,9 @@ class AsyncClient:
                 raise ValueError(f"cannot read {size} bytes")
             return b""
         flags = read_flags(block=block, prediction_resistance=prediction_resistance)
-        with Lent(size) as lent:
-            await self._fill(lent.view, flags)
-        return lent.value()
+        with WritableBytes(size) as memory:
+            await self._fill(memory.view, flags)
+        return memory.value()
 
     async def read_into(
         self,

@@ -19,7 +19,7 @@ from hwentropy.backoff import Backoff
 from hwentropy.endpoint import entropy_path, expired, lost
 from hwentropy.errors import DaemonUnavailable, OverQuota, Timeout, refusal
 from hwentropy.exchange import Info, read_flags
-from hwentropy.writable_bytes import Lent
+from hwentropy.writable_bytes import WritableBytes
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import SMALL_BYTES
 from hwentropy_core.memory import wipe
@@ -101,9 +101,9 @@ class Client:
         flags = read_flags(block=block, prediction_resistance=prediction_resistance)
         if size <= SMALL_BYTES:
             return self._call(self._limit(), Connection.read_small, size, flags)
-        with Lent(size) as lent:
-            self._fill(lent.view, flags)
-        return lent.value()
+        with WritableBytes(size) as memory:
+            self._fill(memory.view, flags)
+        return memory.value()
 
     def read_into(
         self,

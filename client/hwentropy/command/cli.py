@@ -77,7 +77,7 @@ def _directory(_ctx: click.Context, _param: click.Parameter, value: str | None) 
     if value is None:
         return None
     if not value:
-        # Path("") is the working directory: an unset shell variable, not a wish.
+        # Path("") is the working directory: an unset shell variable, and not asked for.
         raise click.BadParameter("it is empty; name a directory")
     return Path(value)
 
