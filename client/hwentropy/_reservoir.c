@@ -5,7 +5,7 @@
  * generation page, one look at the clock, one copy, one overwrite, under the
  * interpreter's lock.  When any of them says no, or too little is left, it
  * returns None and the caller (hwentropy.generator) gets a new block or lease.
- * The logic is that of reservoir.py, which stands in where this was not built;
+ * The logic is that of lease/reservoir.py, which stands in where this was not built;
  * one set of tests holds both.  A free-threaded interpreter takes its lock back
  * when it loads this module, which does not say that it can do without.
  *
@@ -265,7 +265,7 @@ static PyGetSetDef properties[] = {
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, "Bytes of a lease that are ready; see hwentropy.reservoir."},
+    {Py_tp_doc, "Bytes of a lease that are ready; see hwentropy.lease.reservoir."},
     {Py_tp_new, reservoir_new},
     {Py_tp_dealloc, reservoir_dealloc},
     {Py_tp_methods, methods},

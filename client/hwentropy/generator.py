@@ -5,7 +5,7 @@
     configure(mode, ...)            "lease" (default), "direct" or "prediction_resistant"
     is_degraded()                   whether the daemon is short of healthy sources
 
-A lease is a child of the daemon's DRBG in this process (leased.py, docs/drbg.md):
+A lease is a child of the daemon's DRBG in this process (lease/, docs/drbg.md):
 before every draw one word of shared memory is compared, and when the daemon
 reseeded, failed closed, or the lease has had its bytes or seconds, a new one is
 fetched first.  Safe to use from threads, signal handlers and finalizers, and
@@ -38,8 +38,8 @@ from .backoff import Backoff
 from .blocking.client import Client
 from .endpoint import entropy_path
 from .errors import DEGRADED, DaemonUnavailable, HwentropyError, OverQuota, Timeout, refusal
-from .leased import PIECE_BYTES, SMALL_BYTES, LeasedDrbg
-from .reservoir import Reservoir, make_reservoir
+from .lease.drbg import PIECE_BYTES, SMALL_BYTES, LeasedDrbg
+from .lease.reservoir import Reservoir, make_reservoir
 from .writable_bytes import WritableBytes
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class Generator:
     def _tell_degraded(self) -> None:
         """Log that the daemon turned degraded, or is no longer: one thread, once.
 
-        Who draws comes here within `leased.LOOK_NANOSECONDS` of the change.
+        Who draws comes here within `lease.drbg.LOOK_NANOSECONDS` of the change.
         """
         with self._lock():
             degraded = self.is_degraded()

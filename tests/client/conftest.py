@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from hwentropy import AsyncClient, Client, Info, backoff, lease, leased, reservoir
+from hwentropy import AsyncClient, Client, Info, backoff
 from hwentropy.aio import client as aio_client
 from hwentropy.generator import Generator
-from hwentropy.reservoir import PythonReservoir, make_reservoir
+from hwentropy.lease import connection, drbg, reservoir
+from hwentropy.lease.reservoir import PythonReservoir, make_reservoir
 from support.daemon import Daemon
 from support.fake_leases import Leases
 from support.fake_server import FakeDaemon
@@ -127,7 +128,7 @@ def generator(
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The boot clock, in nanoseconds, for generators with the Python reservoir."""
     now = [1000 * 10**9]
-    for module in (reservoir, leased, lease):
+    for module in (reservoir, drbg, connection):
         monkeypatch.setattr(module, "boottime", lambda: now[0])
     return now
 

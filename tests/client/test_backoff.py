@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from hwentropy import NotPermitted, OverQuota, backoff
-from hwentropy import lease as lease_module
 from hwentropy.aio.connection import Connection as AsyncConnection
 from hwentropy.backoff import LONGEST_PAUSE, PATIENCE, Backoff
 from hwentropy.blocking import connection as connection_module
 from hwentropy.generator import Generator
+from hwentropy.lease import connection as lease_module
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.wire import Request, Status, encode_reply
 from support.fake_leases import Leases

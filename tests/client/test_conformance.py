@@ -12,7 +12,7 @@ import pytest
 from hwentropy import HwentropyError, Info
 from hwentropy.exchange import read_flags
 from hwentropy.generator import Generator
-from hwentropy.reservoir import PythonReservoir, make_reservoir
+from hwentropy.lease.reservoir import PythonReservoir, make_reservoir
 from hwentropy_core import paths
 from hwentropy_core.wire import Op, Request, RequestFlag, encode_request
 from support.conformance import (

@@ -18,11 +18,11 @@ from hwentropy import (
     OverQuota,
     ProtocolError,
     Timeout,
-    leased,
 )
 from hwentropy.generator import Generator
-from hwentropy.leased import BLOCK_BYTES, PIECE_BYTES, SMALL_BYTES
-from hwentropy.reservoir import PythonReservoir
+from hwentropy.lease import drbg
+from hwentropy.lease.drbg import BLOCK_BYTES, PIECE_BYTES, SMALL_BYTES
+from hwentropy.lease.reservoir import PythonReservoir
 from hwentropy_core.page import ServiceState
 from hwentropy_core.wire import Op, ReplyFlag, Request, Status, encode_reply
 from support.drbg_reference import ReferenceDrbg
@@ -198,7 +198,7 @@ def test_a_large_draw_looks_at_the_epoch_again(
     generator: Generator, leases: Leases, mocker: Any
 ) -> None:
     """Between two of its pieces a reseed is noticed."""
-    mocker.patch.object(leased, "PIECE_BYTES", 100_000)
+    mocker.patch.object(drbg, "PIECE_BYTES", 100_000)
     generator.random_bytes(1)
     fill_part = generator._fill_part
 
@@ -395,7 +395,7 @@ def test_looks_are_a_second_apart(
 ) -> None:
     """However many draws there are, and a look costs no request."""
     timed.random_bytes(1)
-    look = mocker.spy(leased.LeasedDrbg, "_look")
+    look = mocker.spy(drbg.LeasedDrbg, "_look")
     for _ in range(10):
         for _ in range(10):
             timed.random_bytes(1)

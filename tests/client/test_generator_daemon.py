@@ -11,8 +11,8 @@ import pytest
 
 from hwentropy import DaemonUnavailable, FailedClosed, Timeout
 from hwentropy.generator import Generator
-from hwentropy.leased import BLOCK_BYTES, SMALL_BYTES
-from hwentropy.reservoir import PythonReservoir, make_reservoir
+from hwentropy.lease.drbg import BLOCK_BYTES, SMALL_BYTES
+from hwentropy.lease.reservoir import PythonReservoir, make_reservoir
 from support import forked_children
 from support.daemon import ONLY_OS, PATIENCE, Daemon, only
 from support.needed import needs

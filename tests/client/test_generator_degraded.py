@@ -14,8 +14,8 @@ from hwentropy.command.analyze import PIECE
 from hwentropy.command.cli import run
 from hwentropy.errors import DEGRADED, FailedClosed
 from hwentropy.generator import Generator
-from hwentropy.leased import LOOK_NANOSECONDS, SMALL_BYTES
-from hwentropy.reservoir import PythonReservoir
+from hwentropy.lease.drbg import LOOK_NANOSECONDS, SMALL_BYTES
+from hwentropy.lease.reservoir import PythonReservoir
 from hwentropy_core.page import ServiceState
 from hwentropy_core.wire import ReplyFlag, Request, Status
 from support.fake_leases import Leases

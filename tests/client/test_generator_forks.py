@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hwentropy.leased import BLOCK_BYTES
+from hwentropy.lease.drbg import BLOCK_BYTES
 from support import needed
 from support.drbg_reference import ReferenceDrbg
 from support.fake_leases import Leases
@@ -27,7 +27,7 @@ KINDS = ["c", "python"]
 PROLOGUE = """
 import os, signal, sys, threading
 from hwentropy.generator import Generator
-from hwentropy.reservoir import PythonReservoir, make_reservoir
+from hwentropy.lease.reservoir import PythonReservoir, make_reservoir
 from support.forking import begin, check, child, result
 path, kind = sys.argv[1:3]
 signal.alarm(100)  # whatever hangs, a child too, ends
@@ -65,7 +65,7 @@ def test_children_share_nothing(daemon: FakeDaemon, leases: Leases, kind: str) -
 
 NOTHING_LEFT = """
 import ctypes
-from hwentropy.leased import BLOCK_BYTES
+from hwentropy.lease.drbg import BLOCK_BYTES
 libc_fork = ctypes.PyDLL(None).fork
 fork = {"os": os.fork, "libc": libc_fork}[sys.argv[3]]
 generator.random_bytes(16)
@@ -220,9 +220,9 @@ def test_forks_from_threads_while_others_draw(
 
 
 IN_THE_MIDDLE = """
-from hwentropy import lease
-from hwentropy.lease import LeaseConnection
-from hwentropy.leased import LeasedDrbg
+from hwentropy.lease import connection as lease
+from hwentropy.lease.connection import LeaseConnection
+from hwentropy.lease.drbg import LeasedDrbg
 from hwentropy_core.drbg import Drbg, Keystream
 places = [
     (Drbg, "refill"), (Drbg, "reseed"), (LeaseConnection, "renew"), (LeaseConnection, "_ask"),

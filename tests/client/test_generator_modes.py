@@ -23,7 +23,7 @@ from hwentropy import (
     generator as module,
 )
 from hwentropy.generator import Generator, Mode
-from hwentropy.leased import BLOCK_BYTES, SMALL_BYTES
+from hwentropy.lease.drbg import BLOCK_BYTES, SMALL_BYTES
 from hwentropy_core.page import ServiceState
 from hwentropy_core.wire import Op, Request, RequestFlag, Status, encode_reply
 from support.fake_leases import Leases

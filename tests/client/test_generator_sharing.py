@@ -14,9 +14,9 @@ import pytest
 
 from hwentropy import Client
 from hwentropy.generator import Generator
-from hwentropy.lease import LeaseConnection
-from hwentropy.leased import BLOCK_BYTES, SMALL_BYTES, LeasedDrbg
-from hwentropy.reservoir import PythonReservoir
+from hwentropy.lease.connection import LeaseConnection
+from hwentropy.lease.drbg import BLOCK_BYTES, SMALL_BYTES, LeasedDrbg
+from hwentropy.lease.reservoir import PythonReservoir
 from hwentropy_core.drbg import Drbg, Keystream
 from support.fake_leases import Leases
 from support.fake_server import FakeDaemon
@@ -293,7 +293,7 @@ early = sys.argv[2] == "early"
 if early:
     from gevent import monkey; monkey.patch_all()
 from hwentropy.generator import Generator
-from hwentropy.reservoir import PythonReservoir, make_reservoir
+from hwentropy.lease.reservoir import PythonReservoir, make_reservoir
 if not early:
     from gevent import monkey; monkey.patch_all()
 import gevent
@@ -327,7 +327,7 @@ def test_greenlets_get_no_bytes_twice(daemon: FakeDaemon, leases: Leases, when: 
 SIGNALS = """
 import random, signal, sys, time
 from hwentropy.generator import Generator
-from hwentropy.reservoir import PythonReservoir, make_reservoir
+from hwentropy.lease.reservoir import PythonReservoir, make_reservoir
 generator = Generator(PythonReservoir if sys.argv[2] == "python" else make_reservoir)
 generator.configure(path=sys.argv[1])
 pauses = random.Random(1)

@@ -10,7 +10,7 @@ import pytest
 
 from hwentropy import FailedClosed
 from hwentropy.generator import Generator
-from hwentropy.reservoir import PythonReservoir, make_reservoir
+from hwentropy.lease.reservoir import PythonReservoir, make_reservoir
 from support.daemon import ONLY_OS, PATIENCE, Daemon
 from support.raw_client import (
     DEGRADED,

@@ -16,6 +16,10 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from hwentropy.blocking.connection import connect
+from hwentropy.endpoint import expired, lost
+from hwentropy.errors import refusal
+from hwentropy.exchange import FIRST_TAG, refuses_connection
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import PageReader, ServiceState, boottime
@@ -31,11 +35,6 @@ from hwentropy_core.wire import (
     decode_lease,
     decode_reply,
 )
-
-from .blocking.connection import connect
-from .endpoint import expired, lost
-from .errors import refusal
-from .exchange import FIRST_TAG, refuses_connection
 
 #: Room for one descriptor: the kernel closes what a peer sends beyond it.
 _ANCILLARY_BYTES: Final = socket.CMSG_LEN(array.array("i").itemsize)

@@ -224,7 +224,7 @@ class PythonReservoir:
 def make_reservoir(block_bytes: int) -> Reservoir:
     """A reservoir of the faster class there is; raises OSError before Linux 4.14."""
     try:
-        from ._reservoir import Reservoir as Compiled  # noqa: PLC0415  (it may not be there)
+        from hwentropy._reservoir import Reservoir as Compiled  # noqa: PLC0415  (it may not be there)
     except ImportError:
         return PythonReservoir(block_bytes)
     return Compiled(block_bytes)

@@ -25,8 +25,8 @@ from hwentropy import (
     RequestRefused,
     Timeout,
 )
-from hwentropy import lease as module
-from hwentropy.lease import LeaseConnection
+from hwentropy.lease import connection as module
+from hwentropy.lease.connection import LeaseConnection
 from hwentropy_core.page import MAGIC, PageReader, boottime
 from hwentropy_core.wire import HEADER, Lease, Status, encode_lease
 from support.fake_leases import Leases

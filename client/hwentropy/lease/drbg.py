@@ -22,14 +22,14 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from hwentropy.endpoint import entropy_path, lost
+from hwentropy.errors import DaemonUnavailable, FailedClosed, HwentropyError
 from hwentropy_core.drbg import Drbg
 from hwentropy_core.limits import KEY_BYTES
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import boottime
 
-from .endpoint import entropy_path, lost
-from .errors import DaemonUnavailable, FailedClosed, HwentropyError
-from .lease import Granted, LeaseConnection
+from .connection import Granted, LeaseConnection
 from .reservoir import Reservoir, make_reservoir
 
 #: Keystream made at one key change, 7 us beside the bytes' own 0.2 us per KiB.

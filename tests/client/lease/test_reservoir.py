@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from hwentropy import reservoir as module
-from hwentropy.reservoir import PythonReservoir, Reservoir, make_reservoir
+from hwentropy.lease import reservoir as module
+from hwentropy.lease.reservoir import PythonReservoir, Reservoir, make_reservoir
 from hwentropy_core.page import PageReader, PageWriter, boottime
 from support import needed
 from support.script import run_script
@@ -354,7 +354,7 @@ def test_it_is_in_no_core_dump_and_wiped_on_fork(make: Callable[[int], Reservoir
 
 FORK = """
 import array, os, sys
-from hwentropy.reservoir import PythonReservoir, boottime
+from hwentropy.lease.reservoir import PythonReservoir, boottime
 if sys.argv[1] == "c":
     from hwentropy._reservoir import Reservoir
 else:
