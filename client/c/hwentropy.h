@@ -318,7 +318,8 @@ HWENTROPY_FN void hwentropy_message(
         after = " is not seeded yet; try again later, or wait for it (no dont_block)";
         break;
     case HWENTROPY_NOT_PERMITTED:
-        after = " does not permit this user to read; ask its administrator";
+        after = " does not permit this to this user; ask its administrator for [access] in"
+                " hwentropyd.toml";
         break;
     case HWENTROPY_OVER_QUOTA:
         before = "this user is over its quota at ";

@@ -108,7 +108,10 @@ _REFUSALS: dict[Status, tuple[type[HwentropyError], str]] = {
     ),
     Status.NOT_PERMITTED: (
         NotPermitted,
-        "the daemon at {path} does not permit this user to read; ask its administrator",
+        (
+            "the daemon at {path} does not permit this to this user; ask its administrator "
+            "for [access] in hwentropyd.toml"
+        ),
     ),
     Status.OVER_QUOTA: (
         OverQuota,

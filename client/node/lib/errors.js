@@ -62,7 +62,8 @@ const REFUSALS = {
   ],
   3: [
     NotPermitted,
-    'the daemon at %s does not permit this user to read; ask its administrator',
+    'the daemon at %s does not permit this to this user; ask its administrator for [access] ' +
+      'in hwentropyd.toml',
   ],
   4: [OverQuota, 'this user is over its quota at %s; ask for less, or later'],
   5: [
