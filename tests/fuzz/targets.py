@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from hwentropy.control import convert
 from hwentropy.errors import HwentropyError
 from hwentropy.exchange import Exchange, decode_info
@@ -41,7 +43,9 @@ from hwentropy_core.wire import (
     encode_request,
 )
 from hwentropyd import channel
+from hwentropyd.collector import messages
 from hwentropyd.config.load import ConfigError, load
+from hwentropyd.serving.identity import parse_cgroup
 from support import control_replies
 
 ROOT: Final = Path(__file__).parents[2]
@@ -87,6 +91,31 @@ def channel_messages(data: bytes) -> None:
     except ValueError:
         return
     assert channel.decode(message.encode()) == message
+
+
+def answers(data: bytes) -> None:
+    """What a collector answers, which may be in the hands of somebody else's code."""
+    try:
+        answer = messages.decode_answer(memoryview(data))
+        if not isinstance(answer, messages.Described):
+            return
+        description = answer.description()
+    except (msgspec.MsgspecError, ValueError) as error:
+        # Of `description`, by the contract; what cannot be decoded has its own.
+        if isinstance(error, UnicodeDecodeError):
+            raise
+        return
+    texts = [description.group, description.claim.provenance]
+    texts += [text for fact in description.facts.items() for text in fact]
+    assert all(text.isprintable() for text in texts)
+
+
+def control_group(data: bytes) -> None:
+    """A peer's /proc/PID/cgroup, whose names are its manager's to choose."""
+    # A line ends at a line feed, which no name can have, and nowhere else.
+    lines = [os.fsdecode(line).split(":", 2) for line in data.split(b"\n")]
+    path = parse_cgroup(os.fsdecode(data))
+    assert path in {"/", *(line[2] if len(line) > 2 else "" for line in lines)}
 
 
 def config(data: bytes) -> None:
@@ -178,7 +207,7 @@ def page(data: bytes) -> None:
         os.close(fd)
 
 
-def messages(data: bytes) -> None:
+def varlink_messages(data: bytes) -> None:
     """Varlink messages of either side, and the status that a client takes from them."""
     whole, bytewise = _messages([data]), _messages(pieces(data))
     assert whole == bytewise
@@ -206,11 +235,13 @@ def _messages(parts: list[bytes]) -> list[varlink.Message] | None:
 TARGETS: Final[dict[str, Target]] = {
     "requests": requests,
     "channel": channel_messages,
+    "answers": answers,
+    "cgroup": control_group,
     "config": config,
     "replies": replies,
     "exchange": exchange,
     "page": page,
-    "messages": messages,
+    "varlink": varlink_messages,
 }
 
 
@@ -257,7 +288,24 @@ def _channel_seed() -> list[bytes]:
 _CALL: Final = HEADER.pack(1, 0, 0, 15)
 _INFO: Final = HEADER.pack(0, 0, 0, 0)
 
+_ANSWERS: Final[tuple[messages.Answer, ...]] = (
+    messages.Ready(),
+    messages.Described("group", 8, 7.5, "who says so", True, {"a": "b"}, {"deadline": 2.5}),
+    messages.Closed(),
+    messages.WrongLength(7),
+    messages.Absent("reason", "remedy"),
+    messages.Failed("reason", "remedy"),
+    messages.Raised("ValueError"),
+    messages.Rejected(["a"], "what"),
+)
+
 SEEDS: Final[dict[str, list[bytes]]] = {
+    "answers": [msgspec.msgpack.encode(answer) for answer in _ANSWERS],
+    "cgroup": [
+        b"0::/user.slice/user-1000.slice/session-2.scope\n",
+        b"0::/\n",
+        b"12:pids:/x\n1:name=systemd:/system.slice/docker-0123.scope\n0::/\n",
+    ],
     "requests": _requests_seed(),
     "channel": _channel_seed(),
     "config": [
@@ -269,7 +317,7 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     "replies": _replies_seed(),
     "exchange": [call + reply for call in (_CALL, _INFO) for reply in _replies_seed()],
     "page": [_page_seed(), b"\x1f" + _page_seed()[1:].ljust(PAGE_BYTES, b"\0")],
-    "messages": [
+    "varlink": [
         varlink.encode(message)
         for message in (
             {"method": "org.hwentropy.Control.TestSource", "parameters": {"name": "os"}},
@@ -281,6 +329,23 @@ SEEDS: Final[dict[str, list[bytes]]] = {
 }
 
 WORDS: Final[dict[str, list[bytes]]] = {
+    # MessagePack: deep arrays and maps, wrong texts, lengths beyond the end, numbers, times.
+    "answers": [
+        *(b"\x91" * 1500, b"\x81\xa1a" * 900, b"\xff", b"\xc1", b"\xd9\xff", b"\xc0"),
+        *(b"\xdb\xff\xff\xff\xff", b"\xdd\xff\xff\xff\xff", b"\xcb\x7f\xf8" + bytes(6)),
+        *(b"\xcf" + b"\xff" * 8, b"\xd6\xff" + bytes(4), b"\xc7\x0c\xff" + b"\xff" * 12),
+    ],
+    "cgroup": [
+        b":",
+        b"\n",
+        b"/",
+        b"\r0::/",
+        b"\xff",
+        b"\x1b[2J",
+        b"\r",
+        b"\x85",
+        b"\xe2\x80\xa8",
+    ],
     "config": [
         *(b"[pool]\n", b"[server]\n", b"[sources.os]\n", b"[sources.", b"[[", b"]]"),
         b'[sources."\\u001b[2J"]\n',
@@ -290,7 +355,7 @@ WORDS: Final[dict[str, list[bytes]]] = {
         *(b"\xff", b"\xc3\xa9", b"\0", b"\r", b"min_bits", b"min_groups", b"min_entropy"),
         *(b"deadline", b"path", b"replay", b"tcti"),
     ],
-    "messages": [
+    "varlink": [
         *(b"\0", b"{", b"}", b"[", b"]", b'"', b":", b",", b"null", b"true", b"NaN"),
         *(b"Infinity", b"1e999", b"-0", b"9" * 4400, b"\\ud800", b"\\u0000", b"\xff"),
         *(b"[" * 1500, b'{"a":' * 800, b"\xef\xbb\xbf"),

@@ -136,7 +136,11 @@ def decode_question(datagram: bytes) -> Question:
 
 def decode_answer(datagram: memoryview) -> Answer:
     """What a collector answers.  Raises msgspec.MsgspecError."""
-    return _answers.decode(datagram)
+    try:
+        return _answers.decode(datagram)
+    except (UnicodeDecodeError, RecursionError):
+        # msgspec lets them through, where a text is not UTF-8 or is nested too deeply.
+        raise msgspec.DecodeError("text that is not UTF-8, or nested too deeply") from None
 
 
 def shown(text: str) -> str:

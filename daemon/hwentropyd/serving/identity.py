@@ -181,7 +181,8 @@ def parse_cgroup(text: str) -> str:
     nothing is in it, `N:name=systemd:/path` is the one with the names.
     """
     found = {}
-    for line in text.splitlines():
+    # Not `splitlines`: a user who may name a group could begin a line by a carriage return.
+    for line in text.split("\n"):
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         found["unified" if number == "0" else controllers] = path

@@ -112,6 +112,12 @@ def test_unit_and_host(cgroup: str | None, unit: str, own: bool) -> None:  # noq
     ("text", "path"),
     [
         ("0::/system.slice/a.service\n", "/system.slice/a.service"),
+        # A user's own name of a group, which may hold all but a slash and a line feed.
+        (
+            f"0::{LOGIN}/x\r0::/system.slice/a.service\n",
+            f"{LOGIN}/x\r0::/system.slice/a.service",
+        ),
+        (f"0::{LOGIN}/x\u20280::/a.service\n", f"{LOGIN}/x\u20280::/a.service"),
         # Hybrid: the names are in systemd's own hierarchy.
         (
             "4:memory:/x\n1:name=systemd:/system.slice/a.service\n0::/\n",
