@@ -3,7 +3,8 @@
 Shared by the user's connections in this worker.  What was refused is counted, for the
 supervisor to fetch.  What this does not protect against: a user whose connections are in
 several workers has the rate of leases in each of them; requests and bytes are exact,
-since a user with such a limit is given to one worker only.
+since a user with such a limit is given to one worker only.  Where the limits of one user's
+processes differ, by their groups, those of its first connection here hold for all.
 """
 
 import threading
