@@ -228,7 +228,8 @@ def _plain(names: Iterable[str]) -> list[Rule]:
 def _threads_and_signals(pid: int) -> list[Rule]:
     return [
         Rule("clone", (Check(0, (_THREAD,), _ALL_BUT_DETACHED),)),
-        # To its own threads: abort, raise, pthread_kill.
+        # To itself and its own threads: kill, abort, raise, pthread_kill.
+        Rule("kill", (Check(0, (pid,)),)),
         Rule("tgkill", (Check(0, (pid,)),)),
         # Names of threads and mappings.
         Rule("prctl", (Check(0, (_PR_SET_NAME, _PR_GET_NAME, _PR_SET_VMA)),)),

@@ -54,6 +54,9 @@ def test_a_worker_signals_itself_only(architecture: Architecture) -> None:
     rules = filters.worker(PID)
     assert decide(rules, architecture, "tgkill", PID, PID + 1, 6) == ALLOW
     assert decide(rules, architecture, "tgkill", PID + 1, PID, 6) == KILL_PROCESS
+    assert decide(rules, architecture, "kill", PID, 9) == ALLOW
+    for other in (PID + 1, 0, 2**32 - 1, 2**32 - PID):  # its group, all, a group
+        assert decide(rules, architecture, "kill", other, 9) == KILL_PROCESS
 
 
 @ARCHITECTURE
