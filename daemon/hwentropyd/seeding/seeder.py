@@ -100,21 +100,11 @@ class FreshCancelled:
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """How many workers serve, and why not all, or nothing."""
-
-    workers: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed: twice a second, and at `wake_at`."""
 
 
-Event: TypeAlias = (
-    Delivered | SourceChanged | Drawn | FreshWanted | FreshCancelled | Serving | Tick
-)
+Event: TypeAlias = Delivered | SourceChanged | Drawn | FreshWanted | FreshCancelled | Tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,23 +160,16 @@ class Seeder:
         self._reseeded_at = float("-inf")
         self._demanded_at = float("-inf")
         """When sources were last asked for the sake of fresh requests."""
-        self._serving = Serving(0, "")
 
     @property
     def state(self) -> ServiceState:
-        """What the service may hand out, and whether somebody does."""
-        state = self._availability.state
-        if not self._serving.reason or state is ServiceState.STARTING:
-            return state
-        return max(
-            state, ServiceState.DEGRADED if self._serving.workers else ServiceState.FAILED
-        )
+        """What the service may hand out."""
+        return self._availability.state
 
     @property
     def reason(self) -> str:
         """Why the state is not `ok`, or nothing."""
-        reasons = (self._availability.reason, self._serving.reason)
-        return "; ".join(reason for reason in reasons if reason)
+        return self._availability.reason
 
     @property
     def wake_at(self) -> float | None:
@@ -218,8 +201,6 @@ class Seeder:
                 return self._demand_if_fresh_wanted(now)
             case FreshCancelled(who):
                 self._fresh.forget(who)
-            case Serving():
-                self._serving = event
         return []
 
     def _evaluate(self, now: float) -> list[Action]:

@@ -150,7 +150,7 @@ class Engine:
         return self._quotas.take_refused()
 
     def answer_fresh(self, number: int, status: Status) -> None:
-        """Tell a connection how its wish for fresh entropy ended; OK when it was met."""
+        """Tell a connection how its request for fresh entropy ended; OK when it was met."""
         with self._lock:
             waiting = self._waiting.get(number)
             if waiting is None or waiting[1] is not Wait.FRESH:

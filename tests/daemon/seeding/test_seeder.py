@@ -24,7 +24,6 @@ from hwentropyd.seeding.seeder import (
     Reseed,
     Seeder,
     SeederPolicy,
-    Serving,
     SourceChanged,
     Tick,
 )
@@ -315,21 +314,3 @@ def test_who_is_gone_is_not_answered() -> None:
     bench.at(2.0, FreshCancelled("z"))
     assert bench.seeder.wake_at is None
     assert bench.at(2.5, Tick()) == bench.give(2.6) == []
-
-
-# Workers
-
-
-@pytest.mark.parametrize(
-    ("workers", "state"), [(1, ServiceState.DEGRADED), (0, ServiceState.FAILED)]
-)
-def test_a_service_without_its_workers_is_not_ok(workers: int, state: ServiceState) -> None:
-    """With the reason, and until they serve; leases go on, so the page says nothing of it."""
-    bench = Bench().seeded()
-    assert bench.at(1.0, Serving(workers, "no worker can be started (Out of memory)")) == []
-    assert (bench.seeder.state, bench.seeder.reason) == (
-        state,
-        "no worker can be started (Out of memory)",
-    )
-    bench.at(2.0, Serving(2, ""))
-    assert (bench.seeder.state, bench.seeder.reason) == (ServiceState.OK, "")

@@ -51,9 +51,9 @@ class Bench:
         self.page = PageWriter()
         self.generator = WorkerDrbg(PageReader(self.page.fd), lambda: None)
         self.ended: list[int] = []
-        self.wishes: list[int] = []
+        self.fresh_wanted: list[int] = []
         terms = LeaseTerms(1 << 30, 300, self.page.fd)
-        self.engine = Engine(self.generator, terms, self.ended.append, self.wishes.append)
+        self.engine = Engine(self.generator, terms, self.ended.append, self.fresh_wanted.append)
         self.clients: list[socket.socket] = []
 
     def seed(self) -> None:
@@ -348,14 +348,14 @@ def test_a_connection_that_ends_on_its_way_back_is_left_alone(
 
 
 @pytest.mark.parametrize("status", [Status.OK, Status.FAILED_CLOSED, Status.OVER_QUOTA])
-def test_a_wish_for_fresh_entropy_is_passed_on_and_answered(
+def test_a_request_for_fresh_entropy_is_passed_on_and_answered(
     bench: Bench, status: Status
 ) -> None:
-    """One wish for each request, and its answer to that connection only."""
+    """One message for each request, and its answer to that connection only."""
     clients = [bench.connect(), bench.connect()]
     for client in clients:
         client.sendall(read(32, 1, 2))
-    until(lambda: sorted(bench.wishes) == [0, 1])
+    until(lambda: sorted(bench.fresh_wanted) == [0, 1])
     until(lambda: bench.waiting(Wait.FRESH) == 2)
     bench.engine.resume()
     assert bench.waiting(Wait.FRESH) == 2

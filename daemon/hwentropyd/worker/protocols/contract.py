@@ -107,7 +107,7 @@ class ServerProtocol(Protocol):
     requests: int
     """Requests answered so far."""
     fresh: Status | None
-    """How the wish for fresh entropy ended, once that is known."""
+    """How its request for fresh entropy ended, once that is known."""
 
     def feed(self, data: memoryview) -> None:
         """Take bytes from the client."""
