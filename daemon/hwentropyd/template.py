@@ -61,9 +61,8 @@ Prepare = Callable[[socket.socket], Callable[[], None]]
 class Template:
     """Forks on request and reports ends."""
 
-    def __init__(self, requests: socket.socket, log_level: str) -> None:
+    def __init__(self, requests: socket.socket) -> None:
         self._requests = requests
-        self._log_level = log_level
         self._prepare: dict[str, Prepare] = {
             role: import_module(module).prepare for role, module in ROLES.items()
         }
@@ -148,8 +147,6 @@ class Template:
                 other.close()
             with report:
                 try:
-                    streams.install(held=True)
-                    logs.set_up(self._log_level)
                     serve = self._prepare[role](sock)
                     streams.release()
                 except Exception as error:  # noqa: BLE001  (told to the owner, who decides)
@@ -210,7 +207,11 @@ def main() -> None:
     confinement.confine_template()
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     try:
-        template = Template(requests, log_level)
+        # Held back for ever here, and released in each child: a page that is written to
+        # before the fork is not copied after it, and there is no thread to be lost.
+        streams.install(held=True)
+        logs.set_up(log_level)
+        template = Template(requests)
     except Exception as error:  # noqa: BLE001  (told to the supervisor, who says it once)
         with contextlib.suppress(OSError):
             requests.send(NOT_STARTED + _in_a_line(error))

@@ -122,7 +122,7 @@ class Collector:
                 if view[0] == messages.DATA:
                     return bytearray(view[1:length])
                 return messages.decode_answer(view[:length])
-            except (msgspec.MsgspecError, SourceFault):
+            except (msgspec.MsgspecError, ValueError, SourceFault):
                 self.end()
                 raise _senseless() from None
             finally:

@@ -7,6 +7,7 @@ random bytes; which ones is settled only when they are sent).  So its memory is
 bounded by one receive of requests, whatever the client does.
 """
 
+import mmap
 import socket
 import struct
 import threading
@@ -57,6 +58,9 @@ class Load(Protocol):
         ...
 
 
+_PRIVATE: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
+
 class OneTurn:
     """The load that gives a connection one turn and no waiting."""
 
@@ -73,7 +77,8 @@ class Buffers:
 
     def __init__(self) -> None:
         self.inbox = memoryview(bytearray(RECEIVE_BYTES))
-        self.outbox = memoryview(bytearray(HEADER.size + CHUNK_BYTES))
+        # A map takes memory as it is written to: most threads never have a large reply.
+        self.outbox = memoryview(mmap.mmap(-1, HEADER.size + CHUNK_BYTES, _PRIVATE))
 
 
 class ClientConnection:

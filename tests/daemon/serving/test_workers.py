@@ -1,0 +1,291 @@
+"""The pool of workers with processes of the test's own: a socket pair for each.
+
+What a worker would receive and say is read and written here, byte by byte.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from hwentropyd import channel
+from hwentropyd.channel import Fresh, Pong, Ready
+from hwentropyd.child import Child, Children
+from hwentropyd.config.schema import ServerConfig
+from hwentropyd.seeding.root import Root
+from hwentropyd.serving.incoming import Incoming
+from hwentropyd.serving.workers import WorkerHandle, WorkerPool
+from hwentropyd.template import NOT_STARTED
+
+PATIENCE = 20.0
+
+
+class Process:
+    """A worker's end of its channel, and the template's of its report."""
+
+    def __init__(self) -> None:
+        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+        (ours, self.sock), (reports, self.report) = pairs
+        for sock in (ours, reports, self.sock):
+            sock.setblocking(False)
+        self.child = Child(cast("Any", self), ours, reports)
+        self.killed = False
+
+    def kill(self) -> None:
+        """What `Child.kill` comes to where no process is known."""
+        self.killed = True
+
+    def failure(self) -> str:
+        """Of the template."""
+        return "as told"
+
+    def say(self, message: channel.Message) -> None:
+        """As the worker would."""
+        self.sock.send(message.encode())
+
+    def heard(self) -> list[channel.Message]:
+        """All that has come since."""
+        messages: list[channel.Message] = []
+        while True:
+            try:
+                messages.append(channel.decode(self.sock.recv(channel.MESSAGE_BYTES)))
+            except BlockingIOError:
+                return messages
+
+    def close(self) -> None:
+        """All ends."""
+        for sock in (self.sock, self.report, self.child.sock, self.child.report):
+            sock.close()
+
+
+class Bench:
+    """A pool, its processes, and what it told others."""
+
+    def __init__(self) -> None:
+        self.processes: list[Process] = []
+        self.failures: list[OSError] = []
+        self.ended: list[int] = []
+        self.over: list[str] = []
+        self.root = Root()
+
+    def start(self, role: str, *_: object) -> Child:
+        """In the place of `Children.start`."""
+        assert role == "worker"
+        if self.failures:
+            raise self.failures.pop()
+        self.processes.append(Process())
+        return self.processes[-1].child
+
+    def pool(self, workers: int) -> WorkerPool:
+        """Started; none of its workers is ready."""
+        pool = WorkerPool(
+            self.root,
+            ServerConfig(workers=workers),
+            cast("Children", self),
+            drawn=lambda _: None,
+            want_fresh=lambda *_: None,
+            ended=lambda _, number: self.ended.append(number),
+            refused=lambda *_: None,
+        )
+        pool.start()
+        return pool
+
+    def incoming(self, name: str) -> Incoming:
+        """A connection that says when it is over."""
+        ours, theirs = socket.socketpair()
+        theirs.close()
+        assign = lambda number: channel.Wake()  # noqa: E731, ARG005  (any message will do)
+        made = SimpleNamespace(
+            sock=ours,
+            assign=assign,
+            admission=SimpleNamespace(allowance=SimpleNamespace(pinned=False), user=0),
+            ended=lambda _: self.over.append(name),
+            turn_away=ours.close,
+        )
+        return cast("Incoming", made)
+
+    def close(self) -> None:
+        """All processes."""
+        for process in self.processes:
+            process.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """One of its own."""
+    made = Bench()
+    yield made
+    made.close()
+
+
+def run(talk: Callable[[], Awaitable[None]]) -> None:
+    """In an event loop."""
+
+    async def main() -> None:
+        async with asyncio.timeout(PATIENCE):
+            await talk()
+
+    asyncio.run(main())
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop go on until a condition holds."""
+    while not condition():
+        await asyncio.sleep(0.001)
+
+
+def fill(worker: WorkerHandle) -> int:
+    """Send numbered messages until some have to wait; how many there are."""
+    number = 0
+    while len(worker._queue) < 5:
+        worker.send(Fresh(number, met=True))
+        number += 1
+    return number
+
+
+def test_messages_come_in_their_order_and_none_is_lost(bench: Bench) -> None:
+    """Those that found the channel full as well: they go as soon as there is room."""
+
+    async def talk() -> None:
+        pool = bench.pool(1)
+        (process,) = bench.processes
+        sent = fill(pool.workers[0])
+        heard: list[int] = []
+
+        def all_heard() -> bool:
+            heard.extend(cast("Fresh", one).id for one in process.heard())
+            return len(heard) >= sent
+
+        await until(all_heard)
+        assert heard == list(range(sent))
+
+    run(talk)
+
+
+def test_a_connection_does_not_overtake_a_message(bench: Bench) -> None:
+    """Room in the channel is of the messages that wait; a connection is held meanwhile."""
+
+    async def talk() -> None:
+        pool = bench.pool(1)
+        (process,) = bench.processes
+        process.say(Ready())
+        await until(lambda: not pool.full)
+        worker = pool.workers[0]
+        fill(worker)
+        process.sock.recv(channel.MESSAGE_BYTES)  # there is room for one now
+        with socket.socket() as sock:
+            assert not worker.hand_over(cast("Any", channel.Wake()), sock.fileno())
+        incoming = bench.incoming("held")
+        pool.assign(incoming)
+        assert pool.full
+        heard: list[channel.Message] = []
+
+        def handed_over() -> bool:
+            heard.extend(process.heard())
+            return not pool.full
+
+        await until(handed_over)
+        heard.extend(process.heard())
+        # The stand-in for Assign came last, after all that waited.
+        assert isinstance(heard[-1], channel.Wake)
+        assert all(isinstance(one, Fresh) for one in heard[:-1])
+
+    run(talk)
+
+
+def test_nothing_is_handed_to_a_worker_that_is_not_ready(bench: Bench) -> None:
+    """Connections wait for one that is, whatever else is started."""
+
+    async def talk() -> None:
+        pool = bench.pool(2)
+        assert pool.full
+        bench.processes[1].say(Ready())
+        await until(lambda: not pool.full)
+        for name in "abc":
+            pool.assign(bench.incoming(name))
+        assert [len(one.connections) for one in pool.workers] == [0, 3]
+        assert bench.processes[0].heard() == []
+
+    run(talk)
+
+
+def test_the_end_of_a_worker_is_the_end_of_its_connections(bench: Bench) -> None:
+    """Each is reported once, with the others' spared; a new worker takes its place."""
+
+    async def talk() -> None:
+        pool = bench.pool(2)
+        for process in bench.processes:
+            process.say(Ready())
+        await until(lambda: all(one.ready for one in pool.workers))
+        for name in "abcd":
+            pool.assign(bench.incoming(name))
+        lost = pool.workers[0]
+        numbers = sorted(lost.connections)
+        assert len(numbers) == 2
+        bench.processes[0].sock.close()
+        bench.processes[0].report.close()
+        await until(lambda: lost not in pool.workers)
+        assert sorted(bench.ended) == numbers
+        assert bench.over == ["a", "c"]
+        await until(lambda: len(bench.processes) == 3)
+
+    run(talk)
+
+
+def test_a_connection_that_a_worker_reports_is_over(bench: Bench) -> None:
+    """It counts no more, and whoever was to be told is."""
+
+    async def talk() -> None:
+        pool = bench.pool(1)
+        (process,) = bench.processes
+        process.say(Ready())
+        await until(lambda: not pool.full)
+        pool.assign(bench.incoming("a"))
+        (number,) = pool.workers[0].connections
+        process.say(channel.Closed(number))
+        process.say(channel.Closed(number))  # a second time is not heard
+        process.say(Pong(1, 2, 3))
+        await until(lambda: pool.workers[0].requests == 1)
+        assert (bench.ended, bench.over) == ([number], ["a"])
+        assert not pool.workers[0].connections
+
+    run(talk)
+
+
+def test_why_no_worker_can_be_started_is_said_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture, mocker: Any
+) -> None:
+    """However often it is tried, by however many workers; and when all are back, that."""
+    mocker.patch("hwentropyd.serving.workers.RESPAWN_SECONDS", 0.001)
+    mocker.patch("hwentropyd.serving.workers.LONGEST_RESPAWN_SECONDS", 0.004)
+    bench.failures = [OSError(errno.EAGAIN, "no process to be had")] * 9
+
+    async def talk() -> None:
+        pool = bench.pool(2)
+        await until(lambda: len(bench.processes) == 2)
+        first = bench.processes[0]
+        first.report.send(NOT_STARTED + b"ImportError: no such thing")
+        await until(lambda: len(bench.processes) == 3)
+        shortage = pool.shortage()
+        assert shortage is not None
+        assert shortage[0].label == "failed"
+        assert "could not start (ImportError: no such thing)" in shortage[1]
+        for process in bench.processes[1:]:
+            process.say(Ready())
+        await until(lambda: all(one.ready for one in pool.workers))
+        pool.tick()
+        assert pool.shortage() is None
+
+    run(talk)
+    said = [text for text in caplog.messages if "cannot be started" in text]
+    assert said == [
+        "a worker cannot be started: no process to be had; tried again",
+        (
+            "a worker cannot be started: its process could not start "
+            "(ImportError: no such thing); tried again"
+        ),
+    ]
