@@ -16,6 +16,7 @@ from hwentropy_sources.registry import (
     BrokenPlugin,
     UnknownKind,
     default_kinds,
+    is_foreign,
     known_kinds,
     make_source,
     source_class,
@@ -138,6 +139,20 @@ def test_an_unknown_kind_names_the_known_ones(installed: Callable[[str, str], No
     for kind in (*BUILT_IN, "dice"):
         assert kind in str(raised.value)
     assert known_kinds() == (*BUILT_IN, "dice")
+    assert "hwplugin_raises" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("kind", "foreign"), [("os", False), ("hwrng", False), ("tpm2", True), ("dice", True)]
+)
+def test_what_runs_other_peoples_code_is_foreign(
+    installed: Callable[[str, str], None],
+    kind: str,
+    foreign: bool,  # noqa: FBT001 (a table)
+) -> None:
+    """A library's or a plug-in's; to know that imports nothing."""
+    installed("dice", "hwplugin_raises:Dice")
+    assert is_foreign(kind) is foreign
     assert "hwplugin_raises" not in sys.modules
 
 

@@ -197,6 +197,14 @@ def test_check_config_explains_a_plug_ins_keys(plugins: Plugins) -> None:
     assert check_config(plugins, ONLY_OS + plugins.table("well")).returncode == 0
 
 
+def test_a_number_that_cannot_be_passed_on_is_refused(plugins: Plugins) -> None:
+    """TOML has numbers of any length here, the message to a collector has not."""
+    done = check_config(plugins, ONLY_OS + plugins.table("well") + f"noise = {1 << 70}\n")
+    assert done.returncode == 2
+    assert "sources.broken: cannot be passed on" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 def check_config(plugins: Plugins, config: str) -> subprocess.CompletedProcess[str]:
     """Run the daemon's command with --check-config."""
     daemon = Daemon(config, environment=plugins.environment)

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from support import needed
-from support.daemon import Daemon
+from support.daemon import Daemon, descendants
 from support.raw_client import OK, CallError, ask
 from support.swtpm import SoftwareTpm, missing_swtpm
+from support.tpm_wire import Wire
 
 needed.module("tpm2_pytss", "tpm2-pytss is not installed")
 pytestmark = [
@@ -123,6 +124,37 @@ def test_a_hung_tpm_raises_a_hang_and_nothing_else(daemon: Daemon, tpm: Software
     daemon.wait_for_source("tpm2", "healthy")
     wait_for_credit(daemon, ["tpm2"], failed["credited_bits"])
     daemon.check()
+
+
+def test_an_answer_that_is_cut_off_is_a_hang_and_the_end_of_its_process(
+    tpm: SoftwareTpm,
+) -> None:
+    """libtss2 would wait for the rest for ever: killed at the deadline, and tried again."""
+    with Wire(tpm) as wire, Daemon(CONFIG.format(tcti=wire.tcti)) as daemon:
+        wait_for_credit(daemon, ["tpm2"])
+        others = {*descendants(daemon.pid)[:1], *daemon.worker_pids()}
+        (reading,) = set(descendants(daemon.pid)) - others
+        wire.cut()
+        failed = daemon.wait_for_source("tpm2", "failed")
+        assert failed["alarm_counts"] == {"hang": 1}
+        assert failed["reason"] == "no answer within 1 s"
+        serve_a_thousand(daemon)
+        daemon.wait_for_source("tpm2", "healthy")
+        wait_for_credit(daemon, ["tpm2"], failed["credited_bits"])
+        assert reading not in descendants(daemon.pid)
+        daemon.check()
+
+
+def test_the_supervisor_loads_no_library_of_a_tpm(daemon: Daemon) -> None:
+    """It is in its collector's memory, and in nobody else's."""
+    wait_for_credit(daemon, ["tpm2"])
+    loaded = [
+        pid
+        for pid in (daemon.pid, *descendants(daemon.pid))
+        if "libtss2" in Path(f"/proc/{pid}/maps").read_text()
+    ]
+    assert len(loaded) == 1
+    assert loaded[0] not in {daemon.pid, *daemon.worker_pids()}
 
 
 def test_a_hung_tpm_does_not_hold_a_stop_up(daemon: Daemon, tpm: SoftwareTpm) -> None:

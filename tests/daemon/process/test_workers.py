@@ -18,8 +18,8 @@ from hwentropyd.config.schema import ServerConfig
 from hwentropyd.confinement import raise_descriptor_limit
 from hwentropyd.seeding.root import Root
 from hwentropyd.serving.workers import WorkerPool
-from support.daemon import PATIENCE, ROOT, Daemon
-from support.raw_client import OK, ask, is_closed
+from support.daemon import ONLY_OS, PATIENCE, ROOT, Daemon
+from support.raw_client import OK, READ, ask, is_closed, read_reply, send_request
 
 pytestmark = pytest.mark.process
 
@@ -245,3 +245,64 @@ def test_no_output_appears_in_status_or_log(daemon: Daemon) -> None:
         assert block not in shown
         assert block[:4].hex().encode() not in shown
         assert repr(block)[2:-1].encode() not in shown
+
+
+#: Workers of a template that has imported this do not start while a file is there.
+NOT_TODAY = """
+import os, sys
+if "hwentropyd.template" in sys.orig_argv:
+    from hwentropyd import confinement
+    confine = confinement.confine_worker
+    def confine_worker():
+        if os.path.exists(os.environ["NOT_TODAY"]):
+            raise OSError("no sandbox today")
+        confine()
+    confinement.confine_worker = confine_worker
+"""
+
+
+def test_without_workers_the_service_has_failed_and_says_why(tmp_path: Path) -> None:
+    """One line of the log, exit code 1 of `hwentropy status`; a client waits, and is served."""
+    (tmp_path / "sitecustomize.py").write_text(NOT_TODAY)
+    file = tmp_path / "not-today"
+    file.touch()
+    environment = {"PYTHONPATH": str(tmp_path), "NOT_TODAY": str(file)}
+    with Daemon(ONLY_OS, environment=environment, wait=False) as daemon:
+        daemon.wait_until_reachable()
+        failed = daemon.wait_for_state("failed")
+        why = "its process could not start (OSError: no sandbox today)"
+        assert failed["reason"] == f"no worker can be started: {why}"
+        assert not any(worker["serving"] for worker in failed["workers"])
+        shown = subprocess.run(
+            [sys.executable, "-m", "hwentropy", "status"],
+            env={**os.environ, "HWENTROPY_RUNTIME_DIR": str(daemon.directory)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert shown.returncode == 1
+        assert why in shown.stdout
+        with daemon.connect() as sock:
+            send_request(sock, READ, 0, 7, 32)
+            said = daemon.log
+            file.unlink()
+            assert read_reply(sock).status == OK
+        assert daemon.status()["state"] == "ok"
+        assert said.count("a worker cannot be started") == 1
+        daemon.check_log()
+
+
+def test_a_frozen_worker_gets_no_connection(daemon: Daemon) -> None:
+    """Soon after it was stopped all newcomers are served by the other one."""
+    frozen, well = daemon.worker_pids()
+    os.kill(frozen, signal.SIGSTOP)
+
+    def noticed() -> bool:
+        return [one["pid"] for one in daemon.status()["workers"] if one["serving"]] == [well]
+
+    daemon.wait_for(noticed, "aware of it")
+    for _ in range(20):
+        assert daemon.read(16).status == OK
+    os.kill(frozen, signal.SIGCONT)
+    daemon.wait_for(lambda: len(started_workers(daemon)) == 2, "serving with both again")
+    assert daemon.worker_pids() == [frozen, well]
