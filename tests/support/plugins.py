@@ -4,7 +4,7 @@
     Daemon(package.table("segfaults"), environment=package.environment)
 
 The kinds are in `plugins_that_break.py`, which runs in collectors only.  That it does is
-seen from `package.processes`: it notes every process that imports it.
+seen from `package.noted("imported")`: every process that imports it is noted.
 """
 
 import os
@@ -21,8 +21,9 @@ class Plugins:
         self.site = directory / "site"
         self.notes = directory / "notes"
         info = self.site / "breaking-1.0.dist-info"
-        for made in (self.site, self.notes, info):
+        for made in (self.site, info):
             made.mkdir()
+        self.notes.touch()
         shutil.copy(MODULE, self.site / "plugins_that_break.py")
         # Imported for some kinds only, as the import is what breaks.
         for kind in ("dies_at_import", "exits_at_import", "hangs_at_import"):
@@ -45,15 +46,17 @@ class Plugins:
         path = os.pathsep.join(filter(None, [str(self.site), os.environ.get("PYTHONPATH", "")]))
         return {"PYTHONPATH": path, "PLUGIN_NOTES": str(self.notes)}
 
-    @property
-    def processes(self) -> set[int]:
-        """Those that have imported it."""
-        return {int(note.name.removeprefix("pid-")) for note in self.notes.glob("pid-*")}
+    def noted(self, what: str) -> set[int]:
+        """The processes of which this was noted: `imported` it, `left` behind."""
+        notes = [line.split() for line in self.notes.read_text().splitlines()]
+        return {int(note[1]) for note in notes if note[0] == what}
 
-    @staticmethod
-    def table(kind: str, deadline: float = 1.0) -> str:
+    def table(self, kind: str, deadline: float = 1.0) -> str:
         """A table of the configuration that uses this kind, under the name `broken`."""
-        return f'[sources.broken]\nkind = "{kind}"\ndeadline = {deadline}\n'
+        return (
+            f'[sources.broken]\nkind = "{kind}"\ndeadline = {deadline}\n'
+            f'notes = "{self.notes}"\n'
+        )
 
 
 def _classes() -> list[tuple[str, str]]:
