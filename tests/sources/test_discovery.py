@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pytest_mock import MockerFixture
 
+from hwentropy_sources import discovery
 from hwentropy_sources.contract import SourceAbsent, SourceError
 from hwentropy_sources.discovery import Device, TpmDevice, find_hwrng, find_tpms
 from support.umockdev import run_with_devices
@@ -84,6 +85,7 @@ def test_a_failed_enumeration_is_a_source_error(error: Exception) -> None:
 def test_a_missing_libudev_gives_the_remedy(mocker: MockerFixture) -> None:
     """pyudev raises ImportError where libudev is missing: absent, with what to install."""
     mocker.patch.dict(sys.modules, {"pyudev": None})
+    discovery._system_context.cache_clear()  # another test may have found it already
     with pytest.raises(SourceAbsent) as raised:
         find_hwrng()
     assert "libudev" in raised.value.remedy
