@@ -212,8 +212,12 @@ class Template:
         self.requests.close()
         if not self.used:
             self.kill()  # it may have its imports still to do
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(REPORT_SECONDS)
+        except subprocess.TimeoutExpired:
+            # Stopped (SIGSTOP), for one: not to be left behind.
+            self.kill()
+            self._process.wait()
 
 
 class Children:

@@ -1,15 +1,18 @@
 """A real daemon that is told to stop: within a second, having answered what it had begun."""
 
+import os
+import select
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from pathlib import Path
 
 import pytest
 
 from hwentropyd.confinement import raise_descriptor_limit
-from support.daemon import Daemon, only
+from support.daemon import Daemon, descendants, only
 from support.raw_client import (
     DONT_BLOCK,
     HEADER,
@@ -150,6 +153,21 @@ def test_a_flood_of_fresh_requests_does_not_hold_a_stop_up(daemon: Daemon) -> No
         assert daemon.stop() < STOP_SECONDS
         for one in asking:
             one.result()
+
+
+def test_a_template_that_has_stopped_is_not_left_behind(daemon: Daemon) -> None:
+    """It cannot end itself (SIGSTOP), and nobody else would end it."""
+    template = next(pid for pid in descendants(daemon.pid) if _parent(pid) == daemon.pid)
+    with closing(os.fdopen(os.pidfd_open(template))) as handle:
+        os.kill(template, signal.SIGSTOP)
+        daemon.stop()
+        # Readable once the process has ended: pidfd_open(2).
+        assert select.select([handle], [], [], 0)[0]
+
+
+def _parent(pid: int) -> int:
+    """Field 4 of proc_pid_stat(5), behind the name in parentheses."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_a_daemon_that_was_never_seeded_stops_as_well() -> None:
