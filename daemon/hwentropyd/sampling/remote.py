@@ -220,11 +220,13 @@ def table_check(children: Children, *, strict: bool) -> CheckTable:
     def check(kind: str, of_table: dict[str, Any]) -> Checked:
         if kind in registry.BUILT_IN:
             return table.check(kind, of_table)  # our code; a library is loaded in `open`
+        written = of_table.keys() & _COMMON
         common: SourceConfig = table.convert(
-            {key: value for key, value in of_table.items() if key in _COMMON}, SourceConfig
+            {key: of_table[key] for key in written}, SourceConfig
         )
         try:
-            return _ask_for_check(children, kind, of_table, common.deadline)
+            answered = _ask_for_check(children, kind, of_table, common.deadline)
+            return _as_written(kind, {key: getattr(common, key) for key in written}, answered)
         except SourceError as error:
             if strict:
                 what = f"it could not be checked, as {error.reason}"
@@ -251,6 +253,16 @@ def _ask_for_check(
         raise _senseless() from None
     finally:
         collector.end()
+
+
+def _as_written(kind: str, written: dict[str, Any], answered: Checked) -> Checked:
+    """What it answered, but for what the operator wrote: its code decides none of that.
+
+    It can refuse the credit, as a kind of recorded samples does.
+    """
+    config = msgspec.structs.replace(answered.config, **{**written, "kind": kind})
+    credit = config.credit and answered.config.credit
+    return Checked(msgspec.structs.replace(config, credit=credit), answered.description)
 
 
 def _senseless() -> SourceFault:
