@@ -1,7 +1,8 @@
 """What both ends of a socket share: the DRBG, the wire formats, limits, names.
 
-Pure: no module here opens a socket or a device, reads a clock or keeps a global
-state.  (`page` maps memory it is given and `memory` overwrites it; that is all.)
+No module here opens a socket or a device, or keeps a global state.  All are pure but
+`page` (makes and maps the page, and can read the clock), `locked` (maps and locks
+memory), `memory` (overwrites it) and `paths` (looks whether a socket is there).
 """
 
 from typing import Final

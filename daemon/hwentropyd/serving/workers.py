@@ -102,9 +102,10 @@ class WorkerHandle:
     def send(self, message: channel.Message) -> None:
         """Send a message, in its turn if the channel is full.
 
-        The queue is bounded by the answers to its own wishes and by the seeds of
-        SILENT_LOOKS: at some hundred reseeds a second, a tenth of a megabyte.  To one that
-        is closed there is nothing to say: a wish of its may be met in that moment.
+        The queue is bounded by the answers to its own requests and by the seeds of
+        SILENT_LOOKS, at most four a second (seeder.FRESH_SECONDS) beside those of
+        `reseed_bytes`.  To one that is closed there is nothing to say: a request of its
+        may be met in that moment.
         """
         if self.sock.fileno() < 0:
             return

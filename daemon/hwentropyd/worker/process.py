@@ -21,7 +21,7 @@ from .engine import Engine
 from .protocols import LeaseTerms
 from .settings import WorkerSettings
 
-#: Seconds for what has begun when told to stop; the supervisor allows 0.9 in all.
+#: Seconds for what has begun when told to stop; the supervisor allows 0.85 in all.
 DRAIN_SECONDS: Final = 0.6
 
 #: Longer than the settings.

@@ -2,22 +2,22 @@
 
     find     the first /dev/tpmrmN that the kernel lists, or `tcti`
     open     a fresh libtss2 context and, by default, a salted HMAC session with
-             response encryption (`tpm2_session`)
+             response encryption (`session`)
     read     GetRandom until the samples are there or time is up: a TPM gives 64
              bytes at most, often 32, and says nothing when that is less than asked
 
-Every error is a sentence with the TPM's return code in words (`tpm2_errors`).
+Every error is a sentence with the TPM's return code in words (`errors`).
 After an error libtss2's context may be of no more use, so nothing is repaired
 here: the sampler closes and opens again.  Only TPM_RC_RETRY, TPM_RC_YIELDED and
 TPM_RC_TESTING are asked again, within the timeout.
 
-tpm2-pytss is optional and costs about 12 MB of memory, so `tpm2_session` is
+tpm2-pytss is optional and costs about 12 MB of memory, so `session` is
 imported in `open`, when there is a device to talk to.
 
 What this does not protect against: a TPM that lies (its generator cannot be
 told from a cipher with a known key); a stopped TPM, whose caller blocks in
-libtss2 with the GIL released until it goes on (the sampler watches that); what
-`tpm2_session` lists.
+libtss2 until it goes on (the daemon has the source in a process of its own and kills
+that); what `session` lists.
 """
 
 import errno
