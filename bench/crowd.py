@@ -3,7 +3,7 @@
     python crowd.py KIND SOCKET CONNECTIONS SECONDS UID
 
     idle      connected and silent
-    deaf      asks for all it can and never reads
+    unread    asks for all it can and never reads
     pipeline  32 B, LEASE and INFO without end
     small     32 B without end
     greedy    1 MiB without end
@@ -30,13 +30,13 @@ SMALL: Final = HEADER.pack(READ, 0, 1, 32)
 LARGE: Final = HEADER.pack(READ, 0, 1, 1 << 20)
 #: Sent whenever there is room: up to 64 requests, of which the last may be cut.
 REQUESTS: Final = {
-    "deaf": LARGE * 512,
+    "unread": LARGE * 512,
     "pipeline": (SMALL + HEADER.pack(LEASE, 0, 2, 0) + HEADER.pack(INFO, 0, 3, 0)) * 21,
     "small": SMALL * 64,
     "greedy": LARGE * 4,
 }
 READS: Final = ("pipeline", "small", "greedy", "stream")
-KINDS: Final = ("idle", "deaf", *READS)
+KINDS: Final = ("idle", "unread", *READS)
 
 #: Seconds for refusals to arrive before they are counted.
 SETTLE: Final = 0.5

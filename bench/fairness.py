@@ -52,7 +52,7 @@ class Attack:
 
 ATTACKS: Final = (
     Attack("idle", 4096, 3.0, relative=True),
-    Attack("deaf", 4000, 10.0, relative=False),
+    Attack("unread", 4000, 10.0, relative=False),
     Attack("pipeline", 1000, 5.0, relative=True, against_floor="small"),
     Attack("greedy", 1000, 10.0, relative=False, against_floor="greedy"),
     Attack("stream", 1000, 10.0, relative=False),

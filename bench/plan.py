@@ -28,7 +28,7 @@ SMALL: Final = 32
 BULK_SIZES: Final = (4 << 10, 64 << 10, 1 << 20)
 CONNECTIONS: Final = (1, 4)
 #: Seconds between the load and the idle figure: the connections' ends are dealt
-#: with by then, and threads that linger for a next request have gone.
+#: with by then, and threads that wait for a next request have gone.
 SETTLE: Final = 2.0
 MEGABYTE: Final = 1e6
 

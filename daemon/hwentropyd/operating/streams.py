@@ -3,7 +3,7 @@
 A pipe that nobody reads, a stopped terminal or a journal that hangs blocks whoever
 writes to it, and all that a process says goes there: log lines, the greeting,
 warnings, tracebacks.  So `sys.stdout` and `sys.stderr` each become a bounded queue with
-a thread that writes it out and may block (docs/decisions/0012).  Lines that find the
+a thread that writes it out and may block (docs/decisions/0011).  Lines that find the
 queue full are dropped and counted, and the count is written as soon as the output takes
 lines again.
 

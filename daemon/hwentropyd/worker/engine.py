@@ -54,7 +54,7 @@ MAX_EVENTS: Final = 4096
 
 #: How long a thread waits on a quiet or full connection before it puts it back,
 #: in seconds.  Longer than the think time of a busy client (microseconds), short
-#: enough that the one newcomer who finds all threads lingering does not notice.
+#: enough that the one newcomer who finds all threads waiting does not notice.
 SOCKET_WAIT_SECONDS: Final = 0.01
 
 _EVENTS: Final = {
@@ -119,9 +119,9 @@ class Engine:
     def adopt(self, sock: socket.socket, assigned: Assign) -> None:
         """Serve a connection from now on."""
         sock.setblocking(True)
-        linger = struct.pack("ll", 0, round(SOCKET_WAIT_SECONDS * 1_000_000))
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, linger)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, linger)
+        most = struct.pack("ll", 0, round(SOCKET_WAIT_SECONDS * 1_000_000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, most)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, most)
         quota = self._quotas.of(assigned)
         protocol = protocols.make(assigned, self._generator, self._terms, quota)
         connection = ClientConnection(

@@ -179,7 +179,7 @@ class Bench:
         self.close()
 
 
-@pytest.fixture(params=["crowded", "lingering", "alone"])
+@pytest.fixture(params=["crowded", "waiting", "alone"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     """A connection of a worker that was seeded, with and without free and busy threads."""
     one = Bench().seeded()
