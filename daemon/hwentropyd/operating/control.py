@@ -6,8 +6,9 @@ in an error reply or a closed connection.  Nothing it can ask for shows entropy.
 
 A connection is idle from its start or its last reply until its next call is
 complete.  An idle one is closed after IDLE_SECONDS, and where all are in use one
-gives way to each new one: of the user who has the most idle ones, the one that is
-idle longest.  So whoever connects is served, and a crowd is in its own way only.
+gives way to each new one: of the user who has the most, the one that is idle longest,
+or one with a call under way where that user has more than the newcomer.  So whoever
+connects is served, and a crowd is in its own way only.
 Calls under way are shared fairly between users (serving/shares.py), so that nobody's keep
 out another's: one above the share is answered OverQuota at once.
 What this does not protect against: a user whose own calls all take their time.
@@ -47,8 +48,9 @@ IDLE_SECONDS: Final = 150.0
 #: does it in milliseconds.
 TAKE_SECONDS: Final = 5.0
 
-#: Bytes read at a time.
-_READ_BYTES: Final = 64 * 1024
+#: Bytes read at a time.  Three bytes (`{}` and NUL) can be a call, which takes some 100
+#: while it waits: 64 connections have at most some 9 MB of them.
+_READ_BYTES: Final = 4 * 1024
 
 _CREDENTIALS: Final = struct.Struct("=iii")
 
@@ -144,11 +146,11 @@ class Control:
     async def _connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        task = asyncio.current_task()
-        if task is None or not self._make_room():
+        task, uid = asyncio.current_task(), _uid(writer)
+        if task is None or not self._make_room(uid):
             writer.close()
             return
-        peer = self._connections[task] = _Peer(_uid(writer), None)
+        peer = self._connections[task] = _Peer(uid, None)
         # `drain` then returns when the kernel has all of a reply.
         writer.transport.set_write_buffer_limits(high=0)
         try:
@@ -165,24 +167,31 @@ class Control:
             await _close(writer)
             self._connections.pop(task, None)
 
-    def _make_room(self) -> bool:
-        """Whether one more may come; where it is full, an idle one is closed for it."""
+    def _make_room(self, uid: int) -> bool:
+        """Whether one more of this user may come; where it is full, another gives way."""
         if len(self._connections) < self._most:
             return True
-        idle = [
-            (peer.idle_since, peer.uid, task)
+        held = Counter(peer.uid for peer in self._connections.values())
+        held[uid] += 1
+        # A call is broken off only for somebody who has less.
+        giving = [
+            (-held[peer.uid], peer.idle_since is None, peer.idle_since or 0.0, task)
             for task, peer in self._connections.items()
-            if peer.idle_since is not None
+            if held[peer.uid] >= held[uid] + (peer.idle_since is None)
         ]
-        if not idle:
+        if not giving:
             log.warning(
                 "%d control connections have a call under way: another is closed",
                 self._most,
             )
             return False
-        by_user = Counter(uid for _, uid, _ in idle)
-        *_, task = min(idle, key=lambda one: (-by_user[one[1]], one[0]))
-        del self._connections[task]
+        *_, task = min(giving, key=lambda one: one[:3])
+        peer = self._connections.pop(task)
+        if peer.idle_since is None:
+            log.warning(
+                "uid %d has %d control connections: a call of its is broken off for uid %d",
+                *(peer.uid, held[peer.uid], uid),
+            )
         task.cancel()
         return True
 

@@ -236,6 +236,25 @@ def test_a_crowd_of_idle_connections_costs_another_user_nothing(daemon: Daemon) 
         assert b"hwentropyd" in converse(agent, GET_INFO)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_crowd_with_calls_under_way_keeps_no_other_user_out(daemon: Daemon) -> None:
+    """Who never reads its replies has no idle connection; it gives way all the same."""
+    with ExitStack() as stack:
+        agent = stack.enter_context(daemon.connect(daemon.control))
+        assert b"hwentropyd" in converse(agent, GET_INFO)
+        daemon.directory.chmod(0o711)
+        daemon.control.chmod(0o666)
+        stack.callback(daemon.control.chmod, 0o660)
+        with as_user(ALICE):
+            for _ in range(70):
+                sock = stack.enter_context(daemon.connect(daemon.control))
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    sock.sendall(GET_INFO * 2000)
+                    sock.recv(1, socket.MSG_PEEK)  # its calls are under way, or it is refused
+        assert {daemon.status()["state"] for _ in range(20)} == {"ok"}
+        assert b"hwentropyd" in converse(agent, GET_INFO)
+
+
 #: Connects and leaves, without end.
 FLOOD = """
 import socket, sys
