@@ -11,5 +11,6 @@ confinement no file.
     turns        whose turn it is, fair between users
     engine       which connection is served by which thread
     settings     what it is told first
+    outbox       what it says to the supervisor, which nobody waits for
     process      its channel to the supervisor, its start
 """

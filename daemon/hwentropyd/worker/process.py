@@ -5,7 +5,6 @@ Its main thread listens to the channel; when the channel closes, the supervisor 
 gone and so is the worker, at once.
 """
 
-import contextlib
 import socket
 from collections.abc import Callable
 from typing import Final
@@ -18,6 +17,7 @@ from hwentropyd import channel, confinement
 
 from .drbg import WorkerDrbg
 from .engine import Engine
+from .outbox import Outbox
 from .protocols import LeaseTerms
 from .settings import WorkerSettings
 
@@ -33,6 +33,8 @@ class WorkerProcess:
 
     def __init__(self, sock: socket.socket, terms: LeaseTerms) -> None:
         self._sock = sock
+        self._outbox = Outbox(sock)
+        self._send = self._outbox.send
         self._generator = WorkerDrbg(PageReader(terms.page_fd), self._report_drawn)
         self._engine = Engine(self._generator, terms, self._connection_ended, self._want_fresh)
 
@@ -85,12 +87,9 @@ class WorkerProcess:
         self._send(channel.WantFresh(number))
 
     def _report_drawn(self) -> None:
-        self._send(channel.Drawn(self._generator.take_drawn()))
-
-    def _send(self, message: channel.Message) -> None:
-        # A supervisor that is gone is noticed by the main thread's receive.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._sock.send(message.encode())
+        # Else it is said when the channel takes messages again, after the next draw.
+        if not self._outbox.blocked:
+            self._send(channel.Drawn(self._generator.take_drawn()))
 
 
 def prepare(sock: socket.socket) -> Callable[[], None]:

@@ -3,8 +3,9 @@
 import os
 import signal
 import time
+from collections import abc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -38,7 +39,7 @@ def policy(degraded_seconds: int) -> str:
 
 
 @contextmanager
-def frozen(daemon: Daemon) -> Iterator[float]:
+def frozen(daemon: Daemon) -> abc.Generator[float]:
     """The supervisor stands still; yields the moment after which no seed is within limits."""
     os.kill(daemon.pid, signal.SIGSTOP)
     try:
@@ -121,3 +122,26 @@ def test_what_is_served_past_the_limits_is_flagged(generators: list[Generator]) 
             assert info(sock)["state"] == "degraded"
         until(lambda: ask(sock, 16).flags == 0, "well again")
         daemon.check()
+
+
+#: Connections that end: twice what a worker's channel takes at once (some 280 messages,
+#: net.core.wmem_default / 768), and fewer than a process may have descriptors.
+CROWD = 700
+
+
+def test_connections_that_end_meanwhile_hold_nobody_up() -> None:
+    """More ends than the channels to the supervisor take: those that stay are served."""
+    with Daemon() as daemon, ExitStack() as stack:
+        until(lambda: all(one["serving"] for one in daemon.status()["workers"]), "serving")
+        held = [stack.enter_context(daemon.connect()) for _ in range(10)]
+        crowd = [stack.enter_context(daemon.connect()) for _ in range(CROWD)]
+        assert {ask(sock, 1).status for sock in (*held, *crowd)} == {OK}  # all handed over
+        with frozen(daemon):
+            for sock in crowd:
+                sock.close()
+            assert {ask(sock, 32).status for sock in held * 10} == {OK}
+
+        def connections() -> int:
+            return sum(one["connections"] for one in daemon.status()["workers"])
+
+        until(lambda: connections() == len(held), "told of the ends")
