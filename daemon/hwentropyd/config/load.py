@@ -128,7 +128,7 @@ def _parse(file: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(
-            f"{file}: no such configuration file; name one with --config"
+            f"{file}: there is no such file; --config names one that is there"
         ) from None
     except OSError as error:
         raise ConfigError(f"{file}: cannot be read ({error.strerror})") from None
@@ -242,12 +242,12 @@ def _limits_for(tables: Mapping[str, Any], origins: _Origins) -> Iterator[Limits
         if not isinstance(table, dict):
             raise _error(path, origins, f"must be tables: [limits.{kind}.<name>]")
         for name, value in table.items():
-            limits = _convert(value, UserLimits, (*path, name), origins)
+            # The name first: of one with a dot and without quotes TOML makes two tables.
             try:
                 who = principals.of(_LIMITS_FOR[kind], name)
             except ValueError as error:
                 raise _error((*path, name), origins, str(error)) from None
-            yield LimitsFor(who, limits)
+            yield LimitsFor(who, _convert(value, UserLimits, (*path, name), origins))
 
 
 def _access(config: AccessConfig, origins: _Origins) -> Access:

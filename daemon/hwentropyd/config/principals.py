@@ -9,7 +9,7 @@ import msgspec
 _KINDS: Final = ("user", "group", "unit")
 
 #: What a principal is written as, for errors.
-WRITTEN: Final = '"*", "user:NAME", "group:NAME" or "unit:NAME"'
+WRITTEN: Final = '"*", "user:NAME", "group:NAME" or "unit:NAME.service"'
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -28,7 +28,7 @@ def parse(text: str) -> Principal:
         return Principal("everybody")
     kind, _, name = text.partition(":")
     if kind not in _KINDS or not name:
-        raise ValueError(f"must be {WRITTEN}")
+        raise ValueError(f"each must be {WRITTEN}, not {text!r}")
     return of(kind, name)
 
 
@@ -41,7 +41,7 @@ def of(kind: str, name: str) -> Principal:
     if kind == "unit":
         if not name.endswith((".service", ".scope")):
             raise ValueError(
-                f"{name!r} is no unit that has processes: NAME.service or NAME.scope"
+                f"{name!r} is no name of a unit: write NAME.service or NAME.scope, in quotes"
             )
         return Principal(kind, name)
     if name.isascii() and name.isdecimal():

@@ -252,7 +252,7 @@ def test_an_error_names_the_file_that_set_the_key(
         ),
         (
             "[access]\nstream = ['alice']",
-            'access.stream: must be "*", "user:NAME", "group:NAME" or "unit:NAME"',
+            'access.stream: each must be "*", "user:NAME", "group:NAME" or ',
         ),
         (
             "[access]\nstream = ['user:no-such-user']",
@@ -268,7 +268,11 @@ def test_an_error_names_the_file_that_set_the_key(
         ),
         (
             "[limits.units.nginx]\nconnections = 1",
-            "limits.units.nginx: 'nginx' is no unit that has processes: NAME.service",
+            "limits.units.nginx: 'nginx' is no name of a unit: write NAME.service or ",
+        ),
+        (
+            "[limits.units.nginx.service]\nconnections = 1",
+            "limits.units.nginx: 'nginx' is no name of a unit: write NAME.service or ",
         ),
         ("[limits]\nusers = 3", "limits.users: must be tables: [limits.users.<name>]"),
         (
@@ -415,7 +419,9 @@ def test_a_file_that_is_not_utf8_is_said_to_be_so(tmp_path: Path) -> None:
 
 def test_a_file_that_was_named_has_to_be_there(tmp_path: Path) -> None:
     """A typing error in --config is not the built-in defaults."""
-    with pytest.raises(ConfigError, match="no such configuration file; name one with --config"):
+    with pytest.raises(
+        ConfigError, match="there is no such file; --config names one that is there"
+    ):
         load(tmp_path / "typo.toml")
 
 
@@ -769,3 +775,13 @@ def test_a_policy_that_can_be_met_is_not_warned_of(
     """Nor are the defaults."""
     assert main(["--check-config", "--config", str(write("[pool]\nmin_groups = 5\n"))]) == 0
     assert caplog.messages == []
+
+
+@pytest.mark.parametrize("text", ["alice", "unit:", "users:root", "unit:NAME"])
+def test_a_string_that_names_nobody_is_quoted(text: str, tmp_path: Path) -> None:
+    """So that it is found in the array."""
+    file = tmp_path / "a.toml"
+    file.write_text(f'[access]\nstream = ["*", "{text}"]\n')
+    quoted = text.removeprefix("unit:") or text
+    with pytest.raises(ConfigError, match=f"'{quoted}'"):
+        load(file)
