@@ -20,11 +20,12 @@ from .shares import Admission, Shares
 
 log = logging.getLogger(__name__)
 
-_CONNECTION: Final = {
-    Status.OVER_QUOTA: "has its share of connections: another is refused",
-    Status.NOT_PERMITTED: "may not use this socket: a connection is refused",
-}
+_CONNECTION: Final = "has its share of connections: another is refused"
+_SOCKET: Final = "may not use {0}.sock ([access] {0}): a connection is refused"
 _REQUEST: Final = "asks for more than it may have: requests are refused"
+_FRESH: Final = (
+    "may not ask for fresh entropy ([access] prediction_resistance): requests are refused"
+)
 
 
 class Gate:
@@ -62,7 +63,7 @@ class Gate:
         """Take note of requests that a worker refused the user of this number."""
         key = self._shares.note_refused(user, over_quota, not_permitted)
         if key is not None:
-            self._say(key, _REQUEST)
+            self._say(key, _REQUEST if over_quota else _FRESH)
 
     def _admit_fresh(self, admission: Admission) -> bool:
         admitted = self._shares.admit_fresh(admission, self._clock())
@@ -77,7 +78,8 @@ class Gate:
         with client, contextlib.suppress(OSError):
             if role is Role.ENTROPY:
                 client.send(encode_reply(status, 0), socket.MSG_DONTWAIT)
-        self._say(key, _CONNECTION[status])
+        refused = status is Status.NOT_PERMITTED
+        self._say(key, _SOCKET.format(role) if refused else _CONNECTION)
 
     def _say(self, key: identity.ShareKey, what: str) -> None:
         if line := self._shares.to_say(key, what, self._clock()):
