@@ -295,7 +295,7 @@ _ANSWERS: Final[tuple[messages.Answer, ...]] = (
     messages.WrongLength(7),
     messages.Absent("reason", "remedy"),
     messages.Failed("reason", "remedy"),
-    messages.Raised("ValueError"),
+    messages.Raised("ValueError", "line 7 of dice.py"),
     messages.Rejected(["a"], "what"),
 )
 

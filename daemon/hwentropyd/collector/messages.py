@@ -109,9 +109,11 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Raised(msgspec.Struct, frozen=True, tag=True):
-    """Another exception; its text may hold samples, so its type alone."""
+    """Another exception; its text may hold samples, so its type and its place alone."""
 
     type_name: str
+    place: str
+    """File and line in the source's code; may be empty."""
 
 
 class Rejected(msgspec.Struct, frozen=True, tag=True):

@@ -12,6 +12,7 @@ and the template ends what is left behind.
 import os
 import resource
 import socket
+import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -93,7 +94,7 @@ class Collector:
             except HwentropyError as error:
                 answer = Failed(shown(str(error)), "")
             except BaseException as error:  # noqa: BLE001  (it may raise anything)
-                answer = Raised(shown(type(error).__name__))
+                answer = Raised(shown(type(error).__name__), shown(self._place(error)))
             if isinstance(answer, bytearray):
                 self._sock.send(answer)
                 wipe(answer)
@@ -126,6 +127,15 @@ class Collector:
             )
             self._source = registry.make_source(self._kind, config)
         return self._source
+
+    def _place(self, error: BaseException) -> str:
+        """The last line of the source's own package that an exception came by, if any."""
+        package = type(self._source).__module__.partition(".")[0]
+        place = ""
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            if str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+                place = f"line {line} of {frame.f_code.co_filename}"
+        return place
 
     def _described(self, description: Any) -> Described:
         claim = description.claim

@@ -32,6 +32,7 @@ def died(how: str) -> SourceFault:
     return SourceFault(Alarm.DIED, f"its process {how}")
 
 
-def raised(type_name: str) -> SourceFault:
-    """Only the type: the text of somebody else's exception may hold samples."""
-    return SourceFault(Alarm.ERROR, f"raised {type_name}")
+def raised(type_name: str, place: str = "") -> SourceFault:
+    """Only type and place: the text of somebody else's exception may hold samples."""
+    remedy = f"see {place}" if place else ""
+    return SourceFault(Alarm.ERROR, f"raised {type_name}", remedy)

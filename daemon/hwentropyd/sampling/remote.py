@@ -93,8 +93,8 @@ class Collector:
                 raise SourceAbsent(messages.shown(reason), messages.shown(remedy))
             case messages.Failed(reason, remedy):
                 raise SourceError(messages.shown(reason), messages.shown(remedy))
-            case messages.Raised(name):
-                raise raised(messages.shown(name))
+            case messages.Raised(name, place):
+                raise raised(messages.shown(name), messages.shown(place))
             case messages.Rejected(path, what):
                 raise TableError(tuple(map(messages.shown, path)), messages.shown(what))
             case _:

@@ -100,6 +100,17 @@ def test_a_plug_in_that_breaks_fails_alone(
         daemon.check()
 
 
+def test_a_plug_in_that_raises_is_told_where(plugins: Plugins) -> None:
+    """File and line, as its text, which may hold samples, is not shown."""
+    lines = (plugins.site / "plugins_that_break.py").read_text().splitlines()
+    number = lines.index("        raise SystemExit(MARKER)") + 1
+    with daemon_with(plugins, "raises-system-exit") as daemon:
+        failed = daemon.wait_for_source("broken", "failed")
+        file = plugins.site / "plugins_that_break.py"
+        assert failed["remedy"] == f"see line {number} of {file}"
+        assert MARKER not in daemon.log
+
+
 def test_a_plug_in_that_comes_back_is_credited(plugins: Plugins) -> None:
     """Dead once, it is started afresh after the pause and feeds the pool."""
     with daemon_with(plugins, "recovers") as daemon:
