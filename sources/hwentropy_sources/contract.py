@@ -1,8 +1,9 @@
 """The contract between a noise source and the daemon.
 
 A source says what it is, opens, yields samples, and closes.  The daemon calls
-it from one thread of its own (its *sampler*), tests every sample, and decides what
-it is worth; a source decides nothing about itself.
+it from one thread of its own (its *sampler*, or that of a *collector*, the process in
+which it runs other people's code), tests every sample, and decides what it is worth;
+a source decides nothing about itself.
 
 A source never
 

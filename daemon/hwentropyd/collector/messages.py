@@ -9,14 +9,13 @@ from typing import Final
 
 import msgspec
 
-from hwentropy_sources.contract import STARTUP_SAMPLES, Claim, Description
+from hwentropy_sources.contract import Claim, Description
 
 #: First byte of an answer with samples; no MessagePack of ours, which are maps.
 DATA: Final = 0xC1
 
-#: Longer than every message: the samples of a startup test at 64 bits each, and facts.
+#: Longer than every message: the 1,024 samples of a startup test at 64 bits each, and facts.
 MESSAGE_BYTES: Final = 1 << 16
-MOST_SAMPLE_BYTES: Final = STARTUP_SAMPLES * 8
 
 #: What is shown to operators is cut to so many characters, and to so many facts.
 TEXT_CHARACTERS: Final = 500

@@ -1,7 +1,7 @@
 """One connection to a TPM 2.0 through libtss2's ESAPI, and the session on it.
 
 Imported by `source.Tpm2.open` only, because `tpm2_pytss` is optional and costs
-about 12 MB of memory.
+about 10 MB of memory.
 
 `session = "encrypted"`, after TPM 2.0 Library Part 1, 17 to 21:
 

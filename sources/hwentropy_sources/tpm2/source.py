@@ -11,7 +11,7 @@ After an error libtss2's context may be of no more use, so nothing is repaired
 here: the sampler closes and opens again.  Only TPM_RC_RETRY, TPM_RC_YIELDED and
 TPM_RC_TESTING are asked again, within the timeout.
 
-tpm2-pytss is optional and costs about 12 MB of memory, so `session` is
+tpm2-pytss is optional and costs about 10 MB of memory, so `session` is
 imported in `open`, when there is a device to talk to.
 
 What this does not protect against: a TPM that lies (its generator cannot be
@@ -205,7 +205,7 @@ def _connection_class() -> "type[TpmConnection]":
     """
     os.environ.setdefault("TSS2_LOG", "all+none")
     try:
-        from .session import (  # noqa: PLC0415 - optional, and 12 MB: see the docstring
+        from .session import (  # noqa: PLC0415 - optional, and 10 MB: see the docstring
             TpmConnection,
         )
     except ModuleNotFoundError as error:
