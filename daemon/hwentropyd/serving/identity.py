@@ -88,7 +88,8 @@ class Peer:
         """
         parts = self.parts
         if self.cgroup is None:
-            return ShareKey(self.uid, "?")
+            # Whose subordinate uid it was, nobody can say once its process has ended.
+            return ShareKey(min(self.uid, SUBORDINATE_UID) if self.pid else self.uid, "?")
         if parts[:1] == ("user.slice",):
             return ShareKey(self._login())
         unit = self.unit

@@ -22,6 +22,11 @@ def peer(uid: int, cgroup: str | None) -> Peer:
     return Peer(uid, uid, 1, cgroup=cgroup)
 
 
+def test_in_another_pid_namespace_a_uid_is_all_there_is() -> None:
+    """No process is visible to a daemon in a container: its users are told apart."""
+    assert Peer(165_535, 1, 0).key == ShareKey(165_535, "?")
+
+
 @pytest.mark.parametrize(
     ("uid", "cgroup", "key"),
     [
@@ -55,6 +60,9 @@ def peer(uid: int, cgroup: str | None) -> Peer:
         (0, "/init.scope", ShareKey(0, "init.scope")),
         # It ended, or is not visible: one share for all of those of its uid.
         (1000, None, ShareKey(1000, "?")),
+        # Of subordinate uids a user has thousands, and nobody knows any more whose they were.
+        (100_000, None, ShareKey(100_000, "?")),
+        (165_535, None, ShareKey(100_000, "?")),
     ],
 )
 def test_whose_share_it_is(uid: int, cgroup: str | None, key: ShareKey) -> None:
