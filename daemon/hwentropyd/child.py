@@ -3,7 +3,7 @@
     children = Children()                     # the template process behind it
     child = children.start("worker", settings, [page_fd])
     child.sock                                # the channel; the settings are its first message
-    child.look()                              # what the template has reported meanwhile
+    child.take_reports()                      # what the template has reported meanwhile
     child.ended                               # "died of SIGSEGV", "ended with exit code 3"
     child.kill()
 
@@ -62,7 +62,7 @@ class Child:
         self.sock = sock
         """Our end of the channel."""
         self.report = report
-        """Readable when `look` will find something new."""
+        """Readable when `take_reports` will find something new."""
         self.pid = 0
         """Its process id; 0 until it is known to be started."""
         self.ended = ""
@@ -72,7 +72,7 @@ class Child:
         self._template = template
         self._handle = -1
 
-    def look(self) -> None:
+    def take_reports(self) -> None:
         """Take what has been reported; waits for nothing."""
         while self.reported and not self.ended:
             try:
@@ -97,12 +97,12 @@ class Child:
     def wait(self, seconds: float) -> bool:
         """Wait until its end is known, so long at most."""
         give_up = time.monotonic() + seconds
-        self.look()
+        self.take_reports()
         while not self.ended and self.reported:
             left = give_up - time.monotonic()
             if left <= 0 or not _readable([self.report], left):
                 return False
-            self.look()
+            self.take_reports()
         return bool(self.ended)
 
     def receive_into(self, buffer: bytearray, seconds: float) -> int:
@@ -113,7 +113,7 @@ class Child:
         give_up = time.monotonic() + seconds
         while True:
             # Something else may hold the channel open after the process's end.
-            self.look()
+            self.take_reports()
             with contextlib.suppress(BlockingIOError):
                 try:
                     length = self.sock.recv_into(buffer, 0, socket.MSG_TRUNC)
@@ -132,7 +132,7 @@ class Child:
     def kill(self) -> None:
         """SIGKILL, if it is not dead already; may be called twice."""
         if not self.pid:
-            self.look()
+            self.take_reports()
         if self.ended:
             return
         if self._handle < 0:

@@ -41,12 +41,12 @@ from .serving.workers import PING_SECONDS, WorkerHandle, WorkerPool
 
 log = logging.getLogger(__name__)
 
-#: Seconds between looks at deadlines and limits.  The shortest limit that a
-#: configuration can set is a second; a look costs some ten microseconds.
+#: Seconds between checks of deadlines and limits.  The shortest limit that a
+#: configuration can set is a second; a check costs some ten microseconds.
 TICK_SECONDS: Final = PING_SECONDS
 
-#: Seconds between looks at whether the sockets are still where they were made.
-LOOK_SECONDS: Final = 5.0
+#: Seconds between checks whether the sockets are still where they were made.
+CHECK_SECONDS: Final = 5.0
 
 
 class NotEnoughEntropyError(HwentropyError):
@@ -74,7 +74,7 @@ class Supervisor:
         self._woken_at: float | None = None
         self._waker: asyncio.TimerHandle | None = None
         self._started = time.monotonic()
-        self._next_look = 0.0
+        self._next_check = 0.0
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[None] = self._loop.create_future()
@@ -302,9 +302,9 @@ class Supervisor:
             sampler.tick()
         self._handle(seeder.Tick())
         self._workers.tick()
-        if now >= self._next_look:
-            self._next_look = now + LOOK_SECONDS
-            self._listeners.look()
+        if now >= self._next_check:
+            self._next_check = now + CHECK_SECONDS
+            self._listeners.check()
         state, reason = self._state()
         shown = f"{state.label}, generation {self.root.generation}"
         self._notifier.show(f"{shown}: {reason}" if reason else shown)

@@ -13,22 +13,10 @@ from hwentropy import (
 )
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.wire import Request, Status, encode_reply
-from support.fake_server import FakeDaemon, Handler, Hangup, Peer, honest
+from support.fake_server import FakeDaemon, Hangup, Peer, answer, honest
 
 #: One for each path through the clients: one receive, in place, pipelined.
 SIZES = (16, 5000, 3 * MAX_READ)
-
-
-def answer(make: Callable[[Request], bytes], *, hang_up: bool = False) -> Handler:
-    """A handler that sends what `make` gives, and may end the connection then."""
-
-    def handler(peer: Peer, request: object) -> None:
-        assert isinstance(request, Request)
-        peer.send(make(request))
-        if hang_up:
-            raise Hangup
-
-    return handler
 
 
 @pytest.mark.parametrize("size", SIZES)

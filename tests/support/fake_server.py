@@ -75,6 +75,18 @@ def honest(peer: Peer, request: Request | Refusal) -> None:
         peer.send(peer.reply(request))
 
 
+def answer(make: Callable[[Request], bytes], *, hang_up: bool = False) -> Handler:
+    """A handler that sends what `make` gives, and may end the connection then."""
+
+    def handler(peer: Peer, request: object) -> None:
+        assert isinstance(request, Request)
+        peer.send(make(request))
+        if hang_up:
+            raise Hangup
+
+    return handler
+
+
 class EveryOther:
     """A handler that answers OVER_QUOTA before each reply; the first one is degraded."""
 

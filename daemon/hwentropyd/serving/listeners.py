@@ -94,7 +94,7 @@ class Listeners:
             self.close()
             raise
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Warn, once, of a socket file that somebody removed or replaced."""
         for path in [path for path in self._inodes if not self._is_there(path)]:
             del self._inodes[path]

@@ -394,7 +394,7 @@ class WorkerPool:
             worker.requests, worker.bytes = message.requests, message.bytes
             self._drawn(message.drawn)
         elif isinstance(message, channel.Ready):
-            worker.child.look()  # it was started, whether or not that was read before
+            worker.child.take_reports()  # it was started, whether or not that was read before
             worker.ready = True
             if all(one.ready for one in self.workers):
                 self._all_ready.set()
@@ -416,7 +416,7 @@ class WorkerPool:
             self._lost(worker)
 
     def _reported(self, worker: WorkerHandle) -> None:
-        worker.child.look()
+        worker.child.take_reports()
         if worker.child.ended:
             self._receive(worker)  # what it said before
             self._lost(worker)

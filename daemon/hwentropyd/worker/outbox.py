@@ -4,7 +4,7 @@ What the channel does not take waits here, in its order, and a thread that lives
 something waits sends it on.  So a supervisor that is stuck holds no client up.
 
 What this does not protect against: a sender without bounds.  A connection waits here with
-two messages at most, its wish for fresh entropy and its end; whoever counts bytes adds
+two messages at most, its request for fresh entropy and its end; whoever counts bytes adds
 them up while `blocked`.
 """
 

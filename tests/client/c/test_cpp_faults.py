@@ -2,7 +2,6 @@
 
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,12 @@ from hwentropy import Client, DaemonUnavailable
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.wire import Request, Status, encode_reply
 from support.compiled import Native
-from support.fake_server import EveryOther, FakeDaemon, Handler, Hangup, Peer, honest
+from support.fake_server import EveryOther, FakeDaemon, Hangup, Peer, answer, honest
 
 pytestmark = pytest.mark.process
 
 #: One that comes at once, one in several pieces, one in several requests.
 FEW = (16, 65536, 3 * MAX_READ)
-
-
-def answer(make: Callable[[Request], bytes], *, hang_up: bool = False) -> Handler:
-    """A handler that sends what `make` gives, and may end the connection then."""
-
-    def handler(peer: Peer, request: object) -> None:
-        assert isinstance(request, Request)
-        peer.send(make(request))
-        if hang_up:
-            raise Hangup
-
-    return handler
 
 
 @pytest.mark.parametrize("size", FEW)

@@ -34,7 +34,7 @@ def start(children: Children) -> Child:
     buffer = bytearray(1000)
     length = child.receive_into(buffer, PATIENCE)
     assert decode_answer(memoryview(buffer)[:length]) == Ready()
-    child.look()
+    child.take_reports()
     assert child.pid
     return child
 
@@ -120,7 +120,7 @@ def test_a_template_that_dies_is_replaced_and_costs_no_child(children: Children)
             assert children.prepare().pid != before
             assert answers(old)
             assert answers(new)
-            old.look()
+            old.take_reports()
             assert not old.reported
             assert not old.ended
             old.kill()

@@ -419,14 +419,14 @@ def test_a_socket_file_that_is_gone_is_warned_of_once(
     if passed:
         inherit(("entropy", "entropy.sock"))
     ours = Listeners(directory)
-    ours.look()
+    ours.check()
     assert caplog.messages == []
     path = (tmp_path if passed else directory) / "entropy.sock"
     path.unlink()
     if replaced:
         path.touch()
     for _ in range(3):
-        ours.look()
+        ours.check()
     said = f"{path} is gone or another's, so no new client finds it: restart hwentropyd"
     assert caplog.messages == [said]
     ours.close()
