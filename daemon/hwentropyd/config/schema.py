@@ -100,6 +100,12 @@ class SourceSetup(msgspec.Struct, frozen=True):
     description: Description
     """What the source says of itself before it is opened."""
 
+    @property
+    def group(self) -> str:
+        """Its group; where it says its kind, as it has to be opened to know, its name."""
+        group = self.config.group or self.description.group
+        return self.name if group == self.kind else group
+
 
 class Config(msgspec.Struct, frozen=True):
     """All of it."""
@@ -142,9 +148,9 @@ class Config(msgspec.Struct, frozen=True):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What can be meant and hardly is, a sentence each."""
-        credited = [setup.name for setup in self.sources if setup.config.credit]
+        groups = len({setup.group for setup in self.sources if setup.config.credit})
         least = self.pool.min_groups
-        if len(credited) >= least:
+        if groups >= least:
             return ()
-        what = f"asks for {least} and only {len(credited)} enabled sources are credited"
+        what = f"asks for {least} and the enabled sources that are credited are of {groups}"
         return (f"pool.min_groups {what}: there will be no seed, and nothing is served",)

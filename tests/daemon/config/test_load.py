@@ -738,6 +738,12 @@ def test_an_empty_runtime_directory_is_refused(capsys: pytest.CaptureFixture[str
     assert "--runtime-dir: it is empty; name a directory" in capsys.readouterr().err
 
 
+#: `os` and `cpu`, two ways to one generator.
+ONLY_THE_KERNEL = "".join(
+    f"[sources.{name}]\nenabled = false\n" for name in ("rdseed", "hwrng", "tpm2")
+)
+
+
 @pytest.mark.parametrize(
     ("text", "groups", "counted"),
     [
@@ -748,7 +754,9 @@ def test_an_empty_runtime_directory_is_refused(capsys: pytest.CaptureFixture[str
             1,
             0,
         ),
-        ("[pool]\nmin_groups = 6\n", 6, 5),
+        ("[pool]\nmin_groups = 5\n", 5, 4),
+        ("[pool]\nmin_groups = 2\n" + ONLY_THE_KERNEL, 2, 1),
+        ("[pool]\nmin_groups = 4\n[sources.hwrng]\ngroup = 'tpm0'\n", 4, 3),
     ],
 )
 def test_a_policy_that_no_seed_can_meet_is_warned_of(
@@ -764,8 +772,8 @@ def test_a_policy_that_no_seed_can_meet_is_warned_of(
     assert capsys.readouterr().out.startswith("configuration fine")
     (said,) = caplog.messages
     assert said == (
-        f"pool.min_groups asks for {groups} and only {counted} enabled sources are credited: "
-        "there will be no seed, and nothing is served"
+        f"pool.min_groups asks for {groups} and the enabled sources that are credited are of "
+        f"{counted}: there will be no seed, and nothing is served"
     )
 
 
@@ -773,7 +781,7 @@ def test_a_policy_that_can_be_met_is_not_warned_of(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nor are the defaults."""
-    assert main(["--check-config", "--config", str(write("[pool]\nmin_groups = 5\n"))]) == 0
+    assert main(["--check-config", "--config", str(write("[pool]\nmin_groups = 4\n"))]) == 0
     assert caplog.messages == []
 
 
