@@ -1,6 +1,7 @@
 """`hwentropy status` and `hwentropy sources`: what feeds the daemon, and how well."""
 
 import json
+import pwd
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -119,8 +120,16 @@ def _refused(user: UserStatus) -> str:
         )
         if count
     ]
-    where = f" in {user.cgroup}" if user.cgroup else ""
+    # In a container a uid may be somebody else's than here.
+    where = f" in {user.cgroup}" if user.cgroup else _account(user.uid)
     return f"uid {user.uid}{where}: {', '.join(counts)}"
+
+
+def _account(uid: int) -> str:
+    try:
+        return f" ({pwd.getpwuid(uid).pw_name})"
+    except KeyError:
+        return ""
 
 
 def _workers(listed: Sequence[WorkerStatus]) -> str:

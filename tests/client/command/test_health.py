@@ -29,20 +29,22 @@ def hwentropy(daemon: FakeDaemon, *arguments: str) -> int:
 def test_status_shows_who_was_refused(
     daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Each user with what was refused it, and nobody else; it is no failure."""
+    """Each user, by name where there is one, with what was refused it; it is no failure."""
     none = {"operator": False, "connections": 3, "unread_bytes": 1 << 20}
     none |= {"refused_connections": 0, "over_quota": 0, "not_permitted": 0}
     users = [
         {"uid": 33, "cgroup": "system.slice/nginx.service", **none, "over_quota": 7},
         {"uid": 1000, "cgroup": "", **none},
-        {"uid": 1001, "cgroup": "", **none, "refused_connections": 2, "not_permitted": 1},
+        {"uid": 0, "cgroup": "", **none, "refused_connections": 2, "not_permitted": 1},
+        {"uid": 4_000_000_000, "cgroup": "", **none, "not_permitted": 4},
     ]
     daemon.control["Status"] = replies.status(replies.source("os"), users=users)
     assert hwentropy(daemon, "status") == 0
     shown = [line for line in capfd.readouterr().out.splitlines() if "refused" in line]
     assert [" ".join(line.split()) for line in shown] == [
         "refused uid 33 in system.slice/nginx.service: 7 over its rates",
-        "refused uid 1001: 2 over its share of connections, 1 not permitted",
+        "refused uid 0 (root): 2 over its share of connections, 1 not permitted",
+        "refused uid 4000000000: 4 not permitted",
     ]
 
 
