@@ -263,9 +263,11 @@ class Supervisor:
             case seeder.Announce(state, reason):
                 self._workers.wake()
                 if reason:
-                    log.warning("%s: %s", state.label, reason)
+                    log.warning("the service is %s: %s", state.label, reason)
                 else:
-                    log.info("%s (generation %d)", state.label, self.root.generation)
+                    log.info(
+                        "the service is %s (generation %d)", state.label, self.root.generation
+                    )
             case seeder.Answer(who):
                 if (tell := self._waiting.pop(who, None)) is not None:
                     tell(action)

@@ -222,7 +222,7 @@ def test_without_its_last_credited_source_it_degrades_fails_closed_and_recovers(
             with daemon.connect(daemon.stream) as late:
                 assert is_closed(late)
             # What was left in the pool did not make it look well in between.
-            assert daemon.log.count("ok (generation") == 1
+            assert daemon.log.count("the service is ok (generation") == 1
             generation = status["generation"]
             tpm.start()
             wait_for_reply(daemon, OK, 0)
