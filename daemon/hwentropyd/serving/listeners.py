@@ -7,7 +7,8 @@ something that is not a hwentropyd still answers on it.
 A directory that somebody else can write to is refused: a link put in the place of
 a socket or of the lock would have root make or open a file of their choice.  What
 this does not protect against: an ancestor of the directory that is somebody else's.
-They can move it away, and clients then find what they put there.
+They can move it away, and clients then find what they put there.  Before Linux 6.16 a
+connection that was sent to the daemon over itself lasts as long as the daemon.
 """
 
 import contextlib
@@ -51,6 +52,10 @@ GROUP: Final = "hwentropy"
 #: for a full queue to be taken, at some 60 us each.  The kernel lowers it to
 #: net.core.somaxconn.
 BACKLOG: Final = 1024
+
+
+#: <asm-generic/socket.h>, Linux 6.16; the `socket` module does not name it.
+SO_PASSRIGHTS: Final = 83
 
 
 class AlreadyServedError(HwentropyError):
@@ -134,6 +139,7 @@ class Listeners:
                 f"does not know: name it one of {', '.join(SOCKETS)}"
             )
         sock.setblocking(False)
+        _take_no_descriptors(sock)
         with contextlib.suppress(OSError):
             self._inodes[path] = path.stat().st_ino
         self.sockets.append(Listener(role, path, sock, inherited=True))
@@ -184,6 +190,7 @@ class Listeners:
                 with contextlib.suppress(KeyError):
                     group = grp.getgrnam(GROUP).gr_gid
                     os.chown(path, -1, group, follow_symlinks=False)
+            _take_no_descriptors(sock)
             sock.listen(BACKLOG)
         except OSError as error:
             sock.close()
@@ -194,6 +201,16 @@ class Listeners:
         sock.setblocking(False)
         self._inodes[path] = path.stat().st_ino
         self.sockets.append(Listener(role, path, sock, inherited=False))
+
+
+def _take_no_descriptors(listener: socket.socket) -> None:
+    """Have the kernel refuse descriptors that clients send: none is ever received.
+
+    A client could send its own end: while that lies here unread, the connection goes on
+    and holds its share, though no process has it any more.
+    """
+    with contextlib.suppress(OSError):  # an older kernel
+        listener.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
 
 
 def _check_directory(directory: Path) -> None:

@@ -17,6 +17,7 @@ from pytest_mock import MockerFixture
 from hwentropyd.command import EXIT_ALREADY_SERVED, EXIT_FAILED, main
 from hwentropyd.serving import listeners as module
 from hwentropyd.serving.listeners import (
+    SO_PASSRIGHTS,
     SOCKETS,
     AlreadyServedError,
     Listeners,
@@ -70,6 +71,28 @@ def leave_behind(path: Path) -> int:
         sock.bind(str(path))
         sock.listen()
     return path.stat().st_ino
+
+
+def kernel_refuses_descriptors() -> bool:
+    """Whether the kernel can be told to (Linux 6.16)."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        try:
+            return bool(sock.getsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS))
+        except OSError:
+            return False
+
+
+@pytest.mark.skipif(not kernel_refuses_descriptors(), reason="needs SO_PASSRIGHTS, Linux 6.16")
+def test_no_descriptor_is_taken_from_a_client(directory: Path, inherit: Inherit) -> None:
+    """A connection sent over itself would outlive its client; on passed sockets as well."""
+    (passed,) = inherit(("entropy", "entropy.sock"))
+    listeners = Listeners(directory)
+    for path in (Path(passed.getsockname()), *(directory.glob("*.sock"))):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(path))
+            with pytest.raises(PermissionError):
+                socket.send_fds(sock, [b"x"], [sock.fileno()])
+    listeners.close()
 
 
 def test_it_listens_on_all_of_them(directory: Path) -> None:
