@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir
@@ -23,7 +25,7 @@ from . import confinement
 from .child import Children
 from .collector import reach
 from .config.load import DEFAULT_FILE, ConfigError, load
-from .config.schema import Config, ServerConfig
+from .config.schema import Config
 from .operating import logs, streams
 from .operating.control import Control
 from .operating.greeting import greet
@@ -92,7 +94,7 @@ def _run(options: argparse.Namespace, signals: StopSignals, children: Children) 
             "raise the limit (LimitNOFILE=, ulimit -Hn)",
             EXIT_FAILED,
         )
-    _check_descriptors(limit, config.server)
+    config = _within_descriptors(limit, config)
     notifier = Notifier()
     directory = (options.runtime_dir or daemon_runtime_dir()).absolute()
     if signals.received:
@@ -155,17 +157,24 @@ def _descriptors_needed(config: Config) -> int:
     return SUPERVISOR_DESCRIPTORS + CHILD_DESCRIPTORS * config.server.workers + sources
 
 
-def _check_descriptors(limit: int, server: ServerConfig) -> None:
-    """Say so where a worker could not hold its share of `max_connections`."""
-    room = limit - WORKER_DESCRIPTORS
-    if room * server.workers < server.max_connections:
-        log.warning(
-            "a process may have %d descriptors only, so %d connections are served and not the "
-            "%d of server.max_connections: raise the limit (LimitNOFILE=, ulimit -Hn)",
-            limit,
-            max(0, room) * server.workers,
-            server.max_connections,
-        )
+def _within_descriptors(limit: int, config: Config) -> Config:
+    """The configuration with no more connections than the workers can hold.
+
+    Shares of what is not there would let one user have all that is.
+    """
+    server = config.server
+    room = (limit - WORKER_DESCRIPTORS) * server.workers
+    if room >= server.max_connections:
+        return config
+    log.warning(
+        "a process may have %d descriptors only, so %d connections are served and not the "
+        "%d of server.max_connections: raise the limit (LimitNOFILE=, ulimit -Hn)",
+        limit,
+        room,
+        server.max_connections,
+    )
+    server = msgspec.structs.replace(server, max_connections=room)
+    return msgspec.structs.replace(config, server=server)
 
 
 def _parser() -> argparse.ArgumentParser:

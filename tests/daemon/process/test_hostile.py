@@ -35,6 +35,7 @@ from support.raw_client import (
     request_bytes,
     send_request,
 )
+from support.users import ALICE, BOB, as_user, needs_root
 
 pytestmark = pytest.mark.process
 
@@ -402,15 +403,14 @@ def test_the_descriptors_that_it_asks_for_are_enough() -> None:
 
 
 def test_more_connections_than_descriptors_cost_no_worker() -> None:
-    """Where fewer descriptors are to be had than `max_connections`, the rest is turned away."""
+    """Where fewer descriptors are to be had than `max_connections`, the rest is refused."""
     with Poor() as daemon, ExitStack() as load:
         first = load.enter_context(daemon.connect())
         assert ask(first, 16).status == OK
         workers = daemon.worker_pids()
         others = [load.enter_context(daemon.connect()) for _ in range(400)]
         # Two workers with 70 descriptors each: at least these are too many.
-        closed = sum(is_closed(one) for one in others[200:])
-        assert closed == 200
+        assert {read_reply(one).status for one in others[200:]} == {OVER_QUOTA}
         assert ask(first, 16).status == OK
         assert daemon.worker_pids() == workers
         for one in others:
@@ -418,6 +418,21 @@ def test_more_connections_than_descriptors_cost_no_worker() -> None:
         daemon.wait_for(
             lambda: sum(one["connections"] for one in daemon.status()["workers"]) == 1, "empty"
         )
+        daemon.check()
+
+
+@needs_root
+def test_with_few_descriptors_each_user_has_its_share_of_them() -> None:
+    """Shares are of what workers can hold: a crowd is told so, and everybody else served."""
+    with Poor() as daemon, ExitStack() as load:
+        daemon.directory.chmod(0o755)
+        with as_user(ALICE):
+            crowd = [load.enter_context(daemon.connect()) for _ in range(200)]
+        assert read_reply(crowd[-1]).status == OVER_QUOTA
+        assert daemon.read(32).status == OK
+        with as_user(BOB):
+            others = [load.enter_context(daemon.connect()) for _ in range(10)]
+        assert {ask(one, 16).status for one in others} == {OK}
         daemon.check()
 
 
