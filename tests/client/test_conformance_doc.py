@@ -11,6 +11,7 @@ from hwentropy.exchange import MAX_INFO, MAX_NUMBER
 from hwentropy_core.page import MAGIC, PAGE_BYTES, ServiceState
 from hwentropy_core.wire import HEADER, LEASE_BYTES
 from support.conformance import Case, cases
+from support.drbg_reference import ReferenceDrbg
 
 TEXT = (Path(__file__).parents[2] / "docs/protocol.md").read_text()
 REPLIES = [case for case in cases("replies") if "at_connect" not in case]
@@ -178,3 +179,22 @@ def test_no_number_is_beyond_what_json_holds() -> None:
 
     for file in (Path(__file__).parents[2] / "conformance").glob("*.json"):
         assert all(abs(n) <= MAX_NUMBER for n in numbers(json.loads(file.read_text()))), file
+
+
+@pytest.mark.parametrize("case", list(cases("leases")), ids=lambda case: case["name"])
+def test_a_lease_is_drawn_from_as_the_page_says(case: Case) -> None:
+    """Its purpose and its label, by a generator that is written from docs/drbg.md alone."""
+    section = TEXT[TEXT.index("## LEASE") :]
+    label = re.search(r"with the label `(\w+)`", section)
+    purpose = re.search(r"of the purpose `(\w+)`", section)
+    assert label
+    assert purpose
+    drbg = ReferenceDrbg(purpose[1].encode())
+    taken = 0
+    for step in case["steps"]:
+        if "gives" not in step:
+            continue
+        for lease in case["leases"][taken : step["granted"]]:
+            drbg.reseed([(label[1].encode(), bytes.fromhex(lease["seed"]))])
+        taken = step["granted"]
+        assert drbg.read(step["draw"]).hex() == step["gives"]
