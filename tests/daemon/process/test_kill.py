@@ -2,7 +2,7 @@
 
 Whatever dies or hangs, nobody gets a wrong, repeated or zero byte, and everybody is
 served again.  How fast a service manager brings a dead supervisor back is in
-tests/system/test_restart.py.
+tests/system/test_systemd.py.
 """
 
 import contextlib
