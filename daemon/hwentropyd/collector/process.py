@@ -50,7 +50,7 @@ from .messages import (
     shown,
 )
 
-#: Memory that it can write to: tpm2-pytss and libtss2 take 16 MB, NumPy and its linear
+#: Memory that it can write to: tpm2-pytss and libtss2 take 10 MB, NumPy and its linear
 #: algebra some 100.
 DATA_BYTES: Final = 256 << 20
 #: Addresses in all, shared memory and libraries too.

@@ -35,7 +35,7 @@ from .table import CheckTable, TableError, check, check_keys, convert, listed, w
 #: Read when no --config is given, if it is there.
 DEFAULT_FILE: Final = Path("/etc/hwentropy/hwentropyd.toml")
 
-#: Longest file, in bytes: 40 times the shipped one with its comments (6 kB).  As much as
+#: Longest file, in bytes: 30 times the shipped one with its comments (8 kB).  As much as
 #: this in lines of a key each is parsed in 0.03 s.
 MAX_FILE_BYTES: Final = 256 * 1024
 
