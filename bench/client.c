@@ -14,7 +14,7 @@
  *
  * Every request's time from its sending to the last byte of its reply is kept;
  * printed are exact percentiles (nearest rank), the count, and the seconds from
- * the common start to the end of the last thread.  A reply that is not OK, of
+ * the first thread's start to the end of the last.  A reply that is not OK, of
  * another length or with another tag ends the run with exit code 1, so a fast
  * refusal can never pass for a fast answer.  `repeats` counts payloads that
  * begin with the same 16 bytes as the one before: 0 for any random source, and
@@ -78,7 +78,7 @@ struct worker {
     size_t done, repeats;
     unsigned char last[FINGERPRINT];
     uint16_t tag_sent, tag_expected;
-    uint64_t end;
+    uint64_t begin, end;
 };
 
 static void die(const char *what, const char *why)
@@ -237,7 +237,8 @@ static void run_socket(struct worker *w)
     const struct settings *s = w->settings;
     uint64_t sent[MAX_DEPTH];
     size_t asked = s->depth < s->requests ? s->depth : s->requests;
-    uint64_t begin = now(), deadline = begin + (uint64_t)(s->seconds * 1e9), t = begin;
+    uint64_t begin = w->begin = now(), deadline = begin + (uint64_t)(s->seconds * 1e9);
+    uint64_t t = begin;
     for (size_t i = 0; i < asked; i++)
         sent[i] = begin;
     ask(w, (unsigned)asked);
@@ -261,14 +262,14 @@ static void run_socket(struct worker *w)
 static void run_kernel(struct worker *w)
 {
     const struct settings *s = w->settings;
-    uint64_t before = now(), deadline = before + (uint64_t)(s->seconds * 1e9);
-    while (w->done < s->requests && before < deadline) {
+    uint64_t before = w->begin = now(), deadline = before + (uint64_t)(s->seconds * 1e9);
+    do {
         read_kernel(w);
         uint64_t t = now();
         note_payload(w);
         w->times[w->done++] = (uint32_t)(t - before);
         before = now();
-    }
+    } while (w->done < s->requests && before < deadline);
     w->end = before;
 }
 
@@ -297,13 +298,15 @@ static uint32_t percentile(const uint32_t *sorted, size_t count, size_t permille
     return sorted[rank ? rank - 1 : 0];
 }
 
-static void report(struct worker *workers, const struct settings *s, uint64_t begin)
+static void report(struct worker *workers, const struct settings *s)
 {
     size_t total = 0, repeats = 0;
-    uint64_t end = begin;
+    /* Of the threads: the main one may be woken when they are done. */
+    uint64_t begin = workers[0].begin, end = workers[0].end;
     for (unsigned i = 0; i < s->connections; i++) {
         total += workers[i].done;
         repeats += workers[i].repeats;
+        begin = workers[i].begin < begin ? workers[i].begin : begin;
         end = workers[i].end > end ? workers[i].end : end;
     }
     uint32_t *times = malloc(total * sizeof *times);
@@ -380,9 +383,8 @@ int main(int argc, char **argv)
             die("thread", strerror(error));
     }
     pthread_barrier_wait(&start);
-    uint64_t begin = now();
     for (unsigned i = 0; i < s.connections; i++)
         pthread_join(workers[i].thread, NULL);
-    report(workers, &s, begin);
+    report(workers, &s);
     return 0;
 }

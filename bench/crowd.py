@@ -8,6 +8,7 @@
     small     32 B without end
     greedy    1 MiB without end
     stream    reads without end
+    fresh     32 B with prediction resistance without end
 
 Becomes UID if it can, connects, begins, prints how many were let in, and ends by itself.
 One process in Python: what it asks for is bounded by what it reads.
@@ -24,6 +25,7 @@ from typing import Final
 
 HEADER: Final = struct.Struct(">BBHI")
 READ, INFO, LEASE = 1, 2, 3
+PREDICTION_RESISTANCE: Final = 2
 OVER_QUOTA: Final = 4
 
 SMALL: Final = HEADER.pack(READ, 0, 1, 32)
@@ -34,8 +36,9 @@ REQUESTS: Final = {
     "pipeline": (SMALL + HEADER.pack(LEASE, 0, 2, 0) + HEADER.pack(INFO, 0, 3, 0)) * 21,
     "small": SMALL * 64,
     "greedy": LARGE * 4,
+    "fresh": HEADER.pack(READ, PREDICTION_RESISTANCE, 1, 32) * 64,
 }
-READS: Final = ("pipeline", "small", "greedy", "stream")
+READS: Final = ("pipeline", "small", "greedy", "stream", "fresh")
 KINDS: Final = ("idle", "unread", *READS)
 
 #: Seconds for refusals to arrive before they are counted.

@@ -114,3 +114,9 @@ def python_client(*, library: bool = False) -> Client:
 def c_client(cc: str) -> Client:
     """The client in C."""
     return Client("c", (str(build("client", cc)),))
+
+
+def choose(*, force_python: bool) -> Client:
+    """The client in C where there is a compiler and nothing else is asked for."""
+    cc = compiler()
+    return c_client(cc) if cc and not force_python else python_client()

@@ -22,7 +22,7 @@ LIBRARY: Final = "hwentropy.Client"
 FLOOR: Final = "floor"
 URANDOM: Final = "/dev/urandom"
 #: What can be asked for with --only.
-PARTS: Final = ("roundtrip", "bulk", "python", "start", "idle", "secrets", "fairness")
+PARTS: Final = ("roundtrip", "bulk", "python", "start", "idle", "memory", "secrets", "fairness")
 
 SMALL: Final = 32
 BULK_SIZES: Final = (4 << 10, 64 << 10, 1 << 20)
@@ -169,10 +169,10 @@ class Bench:
         else:
             self.notes.append("no C compiler: no floor; the load is made by a Python client")
         self._targets |= {"getrandom": "getrandom", URANDOM: URANDOM}
-        if cc and not settings.force_python:
-            return load.c_client(cc), daemon
-        self.notes.append("ratios to the floor come out too small with the Python client")
-        return load.python_client(), daemon
+        client = load.choose(force_python=settings.force_python)
+        if client.name == "python":
+            self.notes.append("ratios to the floor come out too small with the Python client")
+        return client, daemon
 
     def _cells(self) -> Iterator[Cell]:
         if self._has("roundtrip") or self._has("python"):

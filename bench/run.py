@@ -16,7 +16,7 @@ from pathlib import Path
 # Started as a script: its own folder is on the path, the tree is not.
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from bench import fairness, secrets_bench
+from bench import fairness, footprint, load, reseeds, secrets_bench
 from bench.plan import PARTS, Bench, Settings
 from bench.service import BenchError
 from bench.table import print_report
@@ -93,6 +93,13 @@ def main(arguments: list[str]) -> int:
             measured = secrets_bench.measure_secrets(settings.rounds)
             report |= {"secrets": measured["cells"]}
             report["targets"] += measured["targets"]
+        if "memory" in settings.parts and not (settings.floor_only or settings.against):
+            if why := footprint.missing_tpm():
+                report["notes"].append(f"no memory with a TPM: {why}")
+            client = load.choose(force_python=settings.force_python)
+            measured = footprint.measure_memory(client, settings.seconds, show_progress)
+            report |= {"memory": measured["cells"]}
+            report["targets"] += measured["targets"]
         if "fairness" in settings.parts and not (settings.floor_only or settings.against):
             if why := fairness.missing():
                 report["notes"].append(f"no figures of fairness: {why}")
@@ -100,6 +107,10 @@ def main(arguments: list[str]) -> int:
                 rounds, seconds = min(settings.rounds, 5), 4 * settings.seconds
                 measured = fairness.measure_fairness(rounds, seconds, show_progress)
                 report |= {"fairness": measured["cells"]}
+                report["targets"] += measured["targets"]
+                uids = (fairness.BYSTANDER_UID, fairness.CROWD_UID)
+                measured = reseeds.measure_reseeds(rounds, uids, show_progress)
+                report |= {"reseeds": measured["cells"]}
                 report["targets"] += measured["targets"]
     except BenchError as error:
         show_progress("")
@@ -112,7 +123,9 @@ def main(arguments: list[str]) -> int:
     # Two things cannot share standard output: the table gives way to the JSON.
     more = [
         secrets_bench.section(report.get("secrets", [])),
+        footprint.section(report.get("memory", [])),
         fairness.section(report.get("fairness", [])),
+        reseeds.section(report.get("reseeds", [])),
     ]
     print_report(report, sys.stderr if options.json == "-" else sys.stdout, more)
     if options.json == "-":

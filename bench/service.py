@@ -1,8 +1,8 @@
 """The servers that are measured: the daemon in a directory of its own, and the floor.
 
 The daemon runs from this tree with the sources `os`, `cpu` and `rdseed` only
-(docs/bench.md says why).  Its output goes to a file; when it does not come up,
-the end of that file is in the error.
+(docs/bench.md says why), but where its memory is measured.  Its output goes to a
+file; when it does not come up, the end of that file is in the error.
 """
 
 import os
@@ -133,11 +133,12 @@ class Server:
             raise self._failure(f"did not end within {STOP_LIMIT:.0f} s of SIGTERM") from None
 
 
-def start_daemon(directory: Path) -> Server:
-    """Start this tree's daemon with its sockets in `directory`."""
+def start_daemon(directory: Path, config: Path | None = None) -> Server:
+    """Start this tree's daemon with its sockets in `directory`; with CONFIG unless told."""
     directory.mkdir(parents=True)
-    config = directory / "bench.toml"
-    config.write_text(CONFIG)
+    if config is None:
+        config = directory / "bench.toml"
+        config.write_text(CONFIG)
     command = [sys.executable, "-m", "hwentropyd"]
     command += ["--runtime-dir", str(directory), "--config", str(config)]
     return Server(command, directory / "entropy.sock", directory / "log")

@@ -220,6 +220,16 @@ def test_clients_agree_on_the_kernel(c_compiler: str) -> None:
 
 
 @pytest.mark.parametrize("which", ["c", "python"])
+def test_a_run_is_no_shorter_than_its_longest_request(c_compiler: str, which: str) -> None:
+    """Also where the main thread is woken when all is over: no rate is divided by zero."""
+    client = load.c_client(c_compiler) if which == "c" else load.python_client()
+    for _ in range(5):
+        got = client.run("getrandom", size=32, connections=1, depth=1, seconds=1e-6)
+        assert 0 < got.max_ns <= round(got.seconds * 1e9)
+        assert got.per_second > 0
+
+
+@pytest.mark.parametrize("which", ["c", "python"])
 def test_a_refusal_is_never_a_fast_answer(c_compiler: str, tmp_path: Path, which: str) -> None:
     """A server that answers `not seeded` ends the run with an error that says so."""
     refusing = tmp_path / "refuse.py"
