@@ -27,11 +27,11 @@ PLUGIN = """
 from hwentropy_sources.contract import Claim, Description, Source
 
 class Dice(Source):
-    kind = "dice"
+    kind = "six-faces"
     def __init__(self, config):
         self.config = config
     def describe(self):
-        return Description("dice", Claim(3, 2.5, "six faces"))
+        return Description("six-faces", Claim(3, 2.5, "six faces"))
     def open(self):
         pass
     def read(self, samples, timeout):
@@ -132,18 +132,19 @@ def test_loading_a_kind_imports_neither_pyudev_nor_pytss(kind: str) -> None:
 
 def test_an_unknown_kind_names_the_known_ones(installed: Callable[[str, str], None]) -> None:
     """A wrong name gets the right ones, those of plug-ins included."""
-    installed("dice", "hwplugin_raises:Dice")
+    installed("six-faces", "hwplugin_raises:Dice")
     with pytest.raises(UnknownKind) as raised:
         source_class("rdsed")
     assert isinstance(raised.value, HwentropyError)
-    for kind in (*BUILT_IN, "dice"):
+    for kind in (*BUILT_IN, "six-faces"):
         assert kind in str(raised.value)
-    assert known_kinds() == (*BUILT_IN, "dice")
+    ours = (*BUILT_IN, "six-faces")
+    assert tuple(kind for kind in known_kinds() if kind in ours) == ours
     assert "hwplugin_raises" not in sys.modules
 
 
 @pytest.mark.parametrize(
-    ("kind", "foreign"), [("os", False), ("hwrng", False), ("tpm2", True), ("dice", True)]
+    ("kind", "foreign"), [("os", False), ("hwrng", False), ("tpm2", True), ("six-faces", True)]
 )
 def test_what_runs_other_peoples_code_is_foreign(
     installed: Callable[[str, str], None],
@@ -151,17 +152,17 @@ def test_what_runs_other_peoples_code_is_foreign(
     foreign: bool,  # noqa: FBT001 (a table)
 ) -> None:
     """A library's or a plug-in's; to know that imports nothing."""
-    installed("dice", "hwplugin_raises:Dice")
+    installed("six-faces", "hwplugin_raises:Dice")
     assert is_foreign(kind) is foreign
     assert "hwplugin_raises" not in sys.modules
 
 
 def test_a_plug_in_is_loaded_by_its_name(installed: Callable[[str, str], None]) -> None:
     """An installed plug-in is found when it is asked for, and only then imported."""
-    installed("dice", "hwplugin_good:Dice")
+    installed("six-faces", "hwplugin_good:Dice")
     assert "hwplugin_good" not in sys.modules
-    source = make_source("dice", SourceConfig())
-    assert source.describe().group == "dice"
+    source = make_source("six-faces", SourceConfig())
+    assert source.describe().group == "six-faces"
 
 
 def test_a_plug_in_cannot_take_a_built_in_name(installed: Callable[[str, str], None]) -> None:
@@ -170,19 +171,19 @@ def test_a_plug_in_cannot_take_a_built_in_name(installed: Callable[[str, str], N
     assert [point.value for point in entry_points(group="hwentropy.sources", name="os")]
     assert source_class("os").__module__ == "hwentropy_sources.kernel.getrandom"
     assert "hwplugin_good" not in sys.modules
-    assert known_kinds() == tuple(BUILT_IN)
+    assert known_kinds().count("os") == 1
 
 
 @pytest.mark.parametrize(
     ("kind", "target", "told"),
     [
-        ("dice", "hwplugin_raises:Dice", "RuntimeError: no such dongle"),
-        ("dice", "hwplugin_exits:Dice", "SystemExit: 3"),
-        ("dice", "hwplugin_good:Missing", "AttributeError"),
-        ("dice", "hwplugin_nowhere:Dice", "ModuleNotFoundError"),
-        ("dice", "hwplugin_good:number", "not a complete subclass"),
+        ("six-faces", "hwplugin_raises:Dice", "RuntimeError: no such dongle"),
+        ("six-faces", "hwplugin_exits:Dice", "SystemExit: 3"),
+        ("six-faces", "hwplugin_good:Missing", "AttributeError"),
+        ("six-faces", "hwplugin_nowhere:Dice", "ModuleNotFoundError"),
+        ("six-faces", "hwplugin_good:number", "not a complete subclass"),
         ("half", "hwplugin_good:Half", "not a complete subclass"),
-        ("cubes", "hwplugin_good:Dice", "calls itself 'dice'"),
+        ("cubes", "hwplugin_good:Dice", "calls itself 'six-faces'"),
     ],
 )
 def test_a_broken_plug_in_gives_one_sentence(
@@ -213,20 +214,20 @@ def test_two_plug_ins_of_one_name_are_refused(
     installed: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which of two packages runs in the daemon is not left to chance."""
-    installed("dice", "hwplugin_good:Dice")
-    installed("dice", "hwplugin_raises:Dice", "otherplugin")
+    installed("six-faces", "hwplugin_good:Dice")
+    installed("six-faces", "hwplugin_raises:Dice", "otherplugin")
     with pytest.raises(BrokenPlugin, match="more than one") as raised:
-        source_class("dice")
+        source_class("six-faces")
     assert "hwplugin_good:Dice" in str(raised.value)
     assert "otherplugin" in str(raised.value)
 
 
 def test_an_entry_point_without_a_package_is_named_too(mocker: MockerFixture) -> None:
     """An entry point that belongs to no distribution still gives a sentence."""
-    point = EntryPoint("dice", "hwplugin_nowhere:Dice", "hwentropy.sources")
+    point = EntryPoint("six-faces", "hwplugin_nowhere:Dice", "hwentropy.sources")
     mocker.patch("hwentropy_sources.registry.entry_points", return_value=[point])
     with pytest.raises(BrokenPlugin, match="an unnamed package"):
-        source_class("dice")
+        source_class("six-faces")
 
 
 # ---- what the contract asks of every kind ------------------------------------

@@ -363,10 +363,13 @@ def test_an_error_names_the_file_that_set_the_key(
             "sources.replay.loop: must be true or false, not 3",
         ),
         (
-            "[sources.dice]",
-            "sources.dice: there is no source kind 'dice'; known are os, cpu, ",
+            "[sources.cubes]",
+            "sources.cubes: there is no source kind 'cubes'; known are os, cpu, ",
         ),
-        ("[sources.a]\nkind = 'dice'", "sources.a.kind: there is no source kind 'dice'; known"),
+        (
+            "[sources.a]\nkind = 'cubes'",
+            "sources.a.kind: there is no source kind 'cubes'; known",
+        ),
         ("min_bits == 3", "not TOML: "),
         ("a = " + "[" * 5000, "not TOML: nested too deeply"),
         ("a = " + "1" * 5000, "not TOML: a number has too many digits"),
