@@ -34,7 +34,7 @@ import msgspec
 from hwentropy_core.errors import HwentropyError
 
 from .operating import signals
-from .template import ENDED, NOT_STARTED, NUMBER, REPORT_BYTES, STARTED
+from .template_messages import ENDED, NOT_STARTED, NUMBER, REPORT_BYTES, STARTED
 
 #: The largest first message: a table of a configuration, far below what a socket's
 #: buffer holds at once (net.core.wmem_default, 212,992).
@@ -154,7 +154,7 @@ class Child:
 class Template:
     """One template process; `Children` replaces it once it is of no use."""
 
-    def __init__(self, log_level: str) -> None:
+    def __init__(self) -> None:
         """Execute it.  Raises OSError."""
         self.requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs, signals.blocked():
@@ -162,7 +162,7 @@ class Template:
                 self._process = subprocess.Popen(
                     [
                         *(sys.executable, "-P", "-m", "hwentropyd.template"),
-                        *(str(theirs.fileno()), log_level),
+                        str(theirs.fileno()),
                     ],
                     pass_fds=(theirs.fileno(),),
                     stdin=subprocess.DEVNULL,
@@ -223,8 +223,9 @@ class Template:
 class Children:
     """Starts children; for any thread."""
 
-    def __init__(self, log_level: str = "info") -> None:
-        self.log_level = log_level
+    def __init__(self) -> None:
+        self.log_level = "info"
+        """From which level on the children log that are started from now on."""
         self._lock = threading.Lock()
         self._template: Template | None = None
         self._closed = False
@@ -235,7 +236,7 @@ class Children:
             if self._closed:
                 raise OSError(errno.ESHUTDOWN, "the daemon ends")
             if self._template is None:
-                self._template = Template(self.log_level)
+                self._template = Template()
             return self._template
 
     def start(self, role: str, settings: msgspec.Struct, fds: Sequence[int] = ()) -> Child:
@@ -259,7 +260,9 @@ class Children:
                     ours.setblocking(False)
                     report.setblocking(False)
                     socket.send_fds(ours, [encoded], fds)
-                    template = self._request(role.encode(), theirs, reporter)
+                    template = self._request(
+                        f"{role} {self.log_level}".encode(), theirs, reporter
+                    )
             undo.pop_all()
         return Child(template, ours, report)
 
@@ -271,12 +274,12 @@ class Children:
                 self._template.close()
                 self._template = None
 
-    def _request(self, role: bytes, *ends: socket.socket) -> Template:
+    def _request(self, request: bytes, *ends: socket.socket) -> Template:
         fds = [end.fileno() for end in ends]
         template = self.prepare()
         template.used = True
         try:
-            socket.send_fds(template.requests, [role], fds)
+            socket.send_fds(template.requests, [request], fds)
         except (BrokenPipeError, ConnectionResetError):
             with self._lock:
                 if self._template is template:
@@ -285,7 +288,7 @@ class Children:
             template.requests.close()
             template = self.prepare()
             template.used = True
-            socket.send_fds(template.requests, [role], fds)
+            socket.send_fds(template.requests, [request], fds)
         return template
 
 

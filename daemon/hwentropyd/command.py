@@ -54,15 +54,22 @@ SOURCE_DESCRIPTORS: Final = 3
 EXIT_STOPPED, EXIT_FAILED, EXIT_USAGE, EXIT_ALREADY_SERVED = range(4)
 
 
-def main(arguments: Sequence[str] | None = None, signals: StopSignals | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    signals: StopSignals | None = None,
+    children: Children | None = None,
+) -> int:
     """Run the daemon in the foreground; returns its exit code.
 
     `signals` says whether it was told to stop already; without it no signal is heard.
+    `children` may be on their way already.
     """
     signals = signals or StopSignals()
-    options = _parser().parse_args(arguments)
-    logs.set_up(options.log_level)
-    with contextlib.closing(Children(options.log_level)) as children:
+    children = children or Children()
+    with contextlib.closing(children):
+        options = _parser().parse_args(arguments)
+        logs.set_up(options.log_level)
+        children.log_level = options.log_level
         code = _run(options, signals, children)
     if code == EXIT_STOPPED and not options.check_config:
         streams.finish(streams.STOP_SECONDS)
@@ -72,10 +79,6 @@ def main(arguments: Sequence[str] | None = None, signals: StopSignals | None = N
 
 
 def _run(options: argparse.Namespace, signals: StopSignals, children: Children) -> int:
-    if not options.check_config:
-        # It has its imports to do while we have ours; who cannot have it says so later.
-        with contextlib.suppress(OSError):
-            children.prepare()
     try:
         config = load(options.config, table_check(children, strict=options.check_config))
     except ConfigError as error:

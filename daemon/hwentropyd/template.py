@@ -1,11 +1,12 @@
-"""The template: `hwentropyd.template REQUESTS_FD LOG_LEVEL`, the parent of every child.
+"""The template: `hwentropyd.template REQUESTS_FD`, the parent of every child.
 
 It is executed afresh, imports what workers and collectors need, and then forks one
 for every request: a child costs the pages that it changes and no import.  It never
 held a key, a sample or a configuration, so a child's memory holds none either.  One
 thread, no event loop: what it has at a fork is all there is.
 
-    request   a role; with it the child's end of its channel, and where to report
+    request   a role and a log level; with it the child's end of its channel, and
+              where to report
     report    started (with a pidfd), not started and why, ended with a wait status
 
 Whatever a child leaves behind is adopted (PR_SET_CHILD_SUBREAPER) and killed when a
@@ -24,7 +25,6 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -34,6 +34,8 @@ from typing import Final, NoReturn
 from hwentropyd import confinement
 from hwentropyd.operating import logs, signals, streams
 
+from .template_messages import ENDED, NOT_STARTED, NUMBER, REPORT_BYTES, REQUEST_BYTES, STARTED
+
 log = logging.getLogger(__name__)
 
 #: What a child can be: the module whose `prepare` takes the channel, gives up rights,
@@ -42,16 +44,6 @@ ROLES: Final = {
     "worker": "hwentropyd.worker.process",
     "collector": "hwentropyd.collector.process",
 }
-
-#: Longer than the name of every role, and than every report.
-REQUEST_BYTES: Final = 64
-REPORT_BYTES: Final = 512
-
-STARTED: Final = b"S"
-NOT_STARTED: Final = b"N"
-ENDED: Final = b"X"
-#: A process id, or a wait status as of wait(2).
-NUMBER: Final = struct.Struct("=i")
 
 _PR_SET_CHILD_SUBREAPER: Final = 36  # linux/prctl.h
 
@@ -101,10 +93,10 @@ class Template:
     def _serve(self) -> bool:
         """Take a request; False when there will be no more."""
         try:
-            role, fds, _, _ = socket.recv_fds(self._requests, REQUEST_BYTES, 2)
+            request, fds, _, _ = socket.recv_fds(self._requests, REQUEST_BYTES, 2)
         except ConnectionResetError:
             return False
-        if not role:
+        if not request:
             return False
         socks = [socket.socket(fileno=fd) for fd in fds]
         if len(socks) != 2:
@@ -116,10 +108,10 @@ class Template:
         for sock in socks:
             sock.set_inheritable(False)  # what a source's code executes gets none
         with socks[0]:
-            self._fork(role.decode(), *socks)
+            self._fork(request.decode(), *socks)
         return True
 
-    def _fork(self, role: str, sock: socket.socket, report: socket.socket) -> None:
+    def _fork(self, request: str, sock: socket.socket, report: socket.socket) -> None:
         try:
             pid = os.fork()
         except OSError as error:
@@ -128,7 +120,8 @@ class Template:
             report.close()
             return
         if pid == 0:
-            self._become(role, sock, report)
+            role, level = request.split()
+            self._become(role, level, sock, report)
         self._reports[pid] = report
         with contextlib.suppress(OSError):  # nobody may listen any more
             handle = os.pidfd_open(pid)
@@ -137,7 +130,9 @@ class Template:
             finally:
                 os.close(handle)
 
-    def _become(self, role: str, sock: socket.socket, report: socket.socket) -> NoReturn:
+    def _become(
+        self, role: str, level: str, sock: socket.socket, report: socket.socket
+    ) -> NoReturn:
         """In the child: let go of what is the template's, and be what was asked for."""
         code = 1
         try:
@@ -147,6 +142,7 @@ class Template:
                 other.close()
             with report:
                 try:
+                    logging.getLogger().setLevel(level.upper())
                     serve = self._prepare[role](sock)
                     streams.release()
                 except Exception as error:  # noqa: BLE001  (told to the owner, who decides)
@@ -201,7 +197,7 @@ def _in_a_line(error: Exception) -> bytes:
 
 def main() -> None:
     """Entry point of the process."""
-    requests_fd, log_level = sys.argv[1:]
+    (requests_fd,) = sys.argv[1:]
     signals.ignore()
     requests = socket.socket(fileno=int(requests_fd))
     confinement.confine_template()
@@ -210,7 +206,7 @@ def main() -> None:
         # Held back for ever here, and released in each child: a page that is written to
         # before the fork is not copied after it, and there is no thread to be lost.
         streams.install(held=True)
-        logs.set_up(log_level)
+        logs.set_up()
         template = Template(requests)
     except Exception as error:  # noqa: BLE001  (told to the supervisor, who says it once)
         with contextlib.suppress(OSError):

@@ -19,7 +19,7 @@ from hwentropyd.config.schema import ServerConfig
 from hwentropyd.seeding.root import Root
 from hwentropyd.serving.incoming import Incoming
 from hwentropyd.serving.workers import WorkerHandle, WorkerPool
-from hwentropyd.template import NOT_STARTED
+from hwentropyd.template_messages import NOT_STARTED
 
 PATIENCE = 20.0
 
