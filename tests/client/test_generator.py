@@ -440,12 +440,14 @@ def test_a_successor_without_a_lease_does_not_end_the_old_one(
         clock[0] += SECOND
         assert any(timed.random_bytes(32))
     assert time.monotonic() - began < PATIENCE / 2
-    assert len(daemon.requests) > 2
     hung.set()
     daemon.handler = leases
-    clock[0] += SECOND
-    timed.random_bytes(1)
-    assert len(leases.seeds) > 2
+    # A draw waits a moment only for a lease: on a busy machine it may take several.
+    while len(leases.seeds) <= 2:
+        assert time.monotonic() - began < PATIENCE
+        clock[0] += SECOND
+        timed.random_bytes(1)
+    assert len(daemon.requests) > 2
 
 
 def test_a_successor_that_fails_closed_ends_the_old_lease(
