@@ -186,7 +186,7 @@ def test_configuration_is_kept_beside_the_software_tpm(
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "no such configuration file"),
+        (None, "there is no such file"),
         ("[pool]\nmin_bits = 3\n", "pool.min_bits: must be"),
     ],
 )
