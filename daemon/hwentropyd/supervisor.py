@@ -10,21 +10,20 @@ import asyncio
 import contextlib
 import ctypes
 import logging
-import os
 import time
 from collections.abc import Callable, Hashable
 from functools import partial
 from typing import Final
 
-from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
-from hwentropy_core.page import ServiceState, boottime
-from hwentropy_core.status import PolicyStatus, ServiceStatus, SourceStatus, iso_time
+from hwentropy_core.page import boottime
+from hwentropy_core.status import ServiceStatus
 
 from .channel import Fresh
 from .child import Children
 from .config.schema import Config
 from .operating.notify import Notifier
+from .operating.status import StatusReporter
 from .role import Role
 from .sampling.remote import make_source
 from .sampling.sampler import Sampler, TestResult
@@ -67,21 +66,18 @@ class Supervisor:
         self._listeners = listeners
         self.root = Root()
         self._notifier = notifier
-        self._seeded_at: float | None = None
-        """When the last seed went in, seconds since the epoch."""
         self._waiting: dict[Hashable, Callable[[seeder.Answer], None]] = {}
         """Whom to tell of a fresh request's answer."""
         self._woken_at: float | None = None
         self._waker: asyncio.TimerHandle | None = None
-        self._started = time.monotonic()
         self._next_check = 0.0
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._settled = asyncio.Event()
         self._seeded = asyncio.Event()
-        self._shares = Shares(config.server.max_connections, config.unread_bytes)
-        gate = Gate(self._shares, Rules.from_config(config), time.monotonic)
+        shares = Shares(config.server.max_connections, config.unread_bytes)
+        gate = Gate(shares, Rules.from_config(config), time.monotonic)
         self._workers = WorkerPool(
             self.root,
             config.server,
@@ -109,6 +105,15 @@ class Supervisor:
             for setup in config.sources
         ]
         self._seeder = Seeder(config.seeder_policy(), self._samplers)
+        self.reporter = StatusReporter(
+            config.pool,
+            [str(listener.path) for listener in listeners.sockets],
+            self.root,
+            self._seeder,
+            self._samplers,
+            self._workers,
+            shares,
+        )
 
     async def run(self, on_settled: Callable[[ServiceStatus], None]) -> None:
         """Serve until `stop` is called; `on_settled` is called once the sources are known."""
@@ -172,45 +177,6 @@ class Supervisor:
 
         sampler.test(done)
         return await future
-
-    def sources(self) -> list[SourceStatus]:
-        """What feeds the service."""
-        return [sampler.status() for sampler in self._samplers]
-
-    def _state(self) -> tuple[ServiceState, str]:
-        """The service's, and why: a seed is of no use where no worker serves."""
-        seeded = self._seeder.state, self._seeder.reason
-        shortage = self._workers.shortage()
-        if shortage is None or seeded[0] is ServiceState.FAILED:
-            return seeded
-        if shortage[0] is ServiceState.STARTING and seeded[0] is ServiceState.STARTING:
-            return seeded
-        return shortage
-
-    async def counted_status(self) -> ServiceStatus:
-        """`status` once the workers have said what they served."""
-        await self._workers.count()
-        return self.status()
-
-    def status(self) -> ServiceStatus:
-        """How the service is, the workers' counts as of their last answer."""
-        pool = self._config.pool
-        state, reason = self._state()
-        return ServiceStatus(
-            state=state.label,
-            reason=reason,
-            generation=self.root.generation,
-            seeded_at=None if self._seeded_at is None else iso_time(self._seeded_at),
-            reseeds=self.root.reseeds,
-            version=VERSION,
-            pid=os.getpid(),
-            uptime_seconds=round(time.monotonic() - self._started, 3),
-            workers=self._workers.status(),
-            sources=self.sources(),
-            policy=PolicyStatus(min_bits=pool.min_bits, min_groups=pool.min_groups),
-            sockets=[str(listener.path) for listener in self._listeners.sockets],
-            users=self._shares.status(),
-        )
 
     def _deliver(self, contribution: Contribution) -> None:
         self._call(lambda: self._handle(seeder.Delivered(contribution)))
@@ -276,7 +242,7 @@ class Supervisor:
         for sampler in self._samplers:
             sampler.credited_bits += seed.credited.get(sampler.name, 0.0)
         self.root.reseed(seed, self._workers.send_seeds)
-        self._seeded_at = time.time()
+        self.reporter.note_seed()
         self._seeded.set()
 
     def _wake_in_time(self) -> None:
@@ -307,7 +273,7 @@ class Supervisor:
         if now >= self._next_check:
             self._next_check = now + CHECK_SECONDS
             self._listeners.check()
-        state, reason = self._state()
+        state, reason = self.reporter.state()
         shown = f"{state.label}, generation {self.root.generation}"
         self._notifier.show(f"{shown}: {reason}" if reason else shown)
         self._notifier.keep_alive(now, TICK_SECONDS)
@@ -329,7 +295,7 @@ class Supervisor:
                 await self._seeded.wait()
                 await self._settled.wait()
         _give_memory_back()
-        on_settled(self.status())
+        on_settled(self.reporter.status())
 
     async def _end(self) -> None:
         for acceptor in self._acceptors:

@@ -272,10 +272,10 @@ class Control:
         return {"description": descriptions[interface]}
 
     async def _status(self, _: _Parameters) -> _Parameters:
-        return {"status": asdict(await self._supervisor.counted_status())}
+        return {"status": asdict(await self._supervisor.reporter.counted_status())}
 
     async def _sources(self, _: _Parameters) -> _Parameters:
-        return {"sources": [asdict(source) for source in self._supervisor.sources()]}
+        return {"sources": [asdict(source) for source in self._supervisor.reporter.sources()]}
 
     async def _reseed(self, _: _Parameters) -> _Parameters:
         try:
@@ -290,12 +290,14 @@ class Control:
         try:
             result = await self._supervisor.test_source(name)
         except UnknownSourceError:
-            known = [source.name for source in self._supervisor.sources()]
+            known = [source.name for source in self._supervisor.reporter.sources()]
             raise _VarlinkError(
                 f"{varlink.INTERFACE}.UnknownSource", name=name, known=known
             ) from None
         if not result.ran:
-            [state] = [one.state for one in self._supervisor.sources() if one.name == name]
+            [state] = [
+                one.state for one in self._supervisor.reporter.sources() if one.name == name
+            ]
             raise _VarlinkError(
                 f"{varlink.INTERFACE}.SourceNotReady",
                 name=name,

@@ -345,7 +345,7 @@ def serve(talk: Callable[[control.Control, socket.socket], Awaitable[None]]) -> 
     async def counted_status() -> ServiceStatus:
         return much
 
-    supervisor = SimpleNamespace(counted_status=counted_status)
+    supervisor = SimpleNamespace(reporter=SimpleNamespace(counted_status=counted_status))
 
     async def main(path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as peer:
