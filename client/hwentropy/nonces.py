@@ -2,21 +2,25 @@
 
     nonce(n)    n random bytes: two of many alike with probability about q^2 / 2^(8n+1)
                 for q of them (birthday bound)
-    Nonces      prefix || counter, the deterministic construction of NIST SP 800-38D
-                section 8.2.1: a fixed field, random for each object and process, and
-                an invocation field that counts from 0
+    Nonces      the RBG-based construction of NIST SP 800-38D section 8.2.2 with no free
+                field: the first is random in all its bits, for each object and process,
+                and each later one is the one before it plus 1, modulo 2^(8 * size)
 
-A sequence refuses to go past its last counter value, cannot be copied or
-pickled, and takes a new prefix in a forked child: the parent's sequence is the
+A sequence refuses to go past its 256^counter_bytes nonces, cannot be copied or
+pickled, and takes a new random start in a forked child: the parent's sequence is the
 parent's.  A fork is noticed in a page that the kernel zeroes in the child
 (MADV_WIPEONFORK, Linux 4.14), so also one that CPython is not told of.
 
-What this does not protect against: two prefixes that are alike.  With p objects
-and processes under one key that has probability about p^2 / 2^(8 * prefix + 1):
-2^-65 * p^2 for the 8 bytes that the default leaves.  A machine that is cloned or
-put back while it runs goes on with the same prefix and counter in both: where
-that can happen, make a `Nonces` after it, with a new key.  And a key that outlives
-the object needs a size so large that random prefixes suffice (24, as XChaCha20's).
+What this does not protect against: two sequences that overlap.  Two of n nonces each
+do where their starts are less than n apart, with probability (2n - 1) / 2^(8 * size);
+of p objects and processes under one key some two do with at most p^2 * n / 2^(8 * size).
+With 12 bytes that is below 2^-32 while all of them together make 2^32 nonces, which is
+the limit of section 8.3 for one key, and which nobody counts here but within a sequence.
+The section has this construction from 96 bits (12 bytes) on: below, the formula holds,
+and not the section.  A machine that is cloned or put back while it runs goes on with the
+same nonces in both: where that can happen, make a `Nonces` after it, with a new key.
+And a key that outlives the object needs a size so large that random nonces suffice (24,
+as XChaCha20's).
 """
 
 import mmap
@@ -32,8 +36,9 @@ from hwentropy.generator import random_bytes
 DEFAULT_SIZE: Final = 12
 #: Counter bytes by default: 2^32 nonces, SP 800-38D section 8.3's limit for one key.
 DEFAULT_COUNTER: Final = 4
-#: Below 32 random bits, prefixes of a hundred thousand processes surely meet.
-MIN_PREFIX: Final = 4
+#: Bytes that the nonces are longer than the counter: with p full sequences of one key, two
+#: overlap with p^2 / 2^(8 * MARGIN), so those of 65,536 processes surely do below this.
+MARGIN: Final = 4
 #: linux/mman.h; the mmap module has no name for it.
 MADV_WIPEONFORK: Final = 18
 
@@ -68,15 +73,15 @@ _process: Final = _Process()
 class Nonces(Iterator[bytes]):
     """A sequence of `size`-byte nonces, none of them twice; an iterator, safe among threads.
 
-    The last `counter_bytes` of each count up from 0, those before are random.
-    One object belongs to one key.  Raises ValueError for a prefix of less than
-    4 bytes or a counter of none, and on use what `hwentropy.errors` names when
-    the daemon gives no prefix.
+    The first is random, each later one is by 1 above (big-endian), and 256^counter_bytes
+    of them are the end.  One object belongs to one key.  Raises ValueError for a counter
+    of no byte or of more than `size` - 4, and on use what `hwentropy.errors` names when
+    the daemon gives no start.
     """
 
     __slots__ = (
-        *("__weakref__", "_counter_bytes", "_draw", "_end", "_lock"),
-        *("_next", "_owner", "_prefix", "size"),
+        *("__weakref__", "_draw", "_end", "_given", "_lock"),
+        *("_next", "_owner", "size"),
     )
 
     def __init__(
@@ -86,20 +91,20 @@ class Nonces(Iterator[bytes]):
         counter_bytes: int = DEFAULT_COUNTER,
         draw: Callable[[int], bytes] = random_bytes,
     ) -> None:
-        if counter_bytes < 1 or size - counter_bytes < MIN_PREFIX:
+        if counter_bytes < 1 or size - counter_bytes < MARGIN:
             raise ValueError(
                 f"nonces of {size} bytes with {counter_bytes} of counter: at least 1 byte "
-                f"must be left to the counter and {MIN_PREFIX} to the random prefix"
+                f"must be counted, and {MARGIN} more must be in the nonce"
             )
         self.size = size
         """Bytes of each nonce."""
-        self._counter_bytes = counter_bytes
         self._end = 1 << 8 * counter_bytes
         self._draw = draw
-        self._prefix = b""
         self._next = 0
+        self._given = 0
+        """How many of this process's sequence were given."""
         self._owner = 0
-        """The process that the prefix belongs to; 0 while there is none."""
+        """The process that the sequence belongs to; 0 while there is none."""
         self._lock = threading.Lock()
         forks.watch(self)
 
@@ -113,7 +118,7 @@ class Nonces(Iterator[bytes]):
     @property
     def remaining(self) -> int:
         """How many are left in this process."""
-        return self._end - self._next if self._owner == _process.number() else self._end
+        return self._end - self._given if self._owner == _process.number() else self._end
 
     def __iter__(self) -> Self:
         return self
@@ -124,16 +129,17 @@ class Nonces(Iterator[bytes]):
             process = _process.number()
             if self._owner != process:
                 # In this order: when the daemon gives nothing, the next call tries anew.
-                self._prefix = self._draw(self.size - self._counter_bytes)
-                self._next = 0
+                self._next = int.from_bytes(self._draw(self.size), "big")
+                self._given = 0
                 self._owner = process
-            number = self._next
-            if number >= self._end:
+            if self._given >= self._end:
                 raise NoncesExhausted(
                     f"all {self._end} nonces of this sequence are used: go on with a new key"
                 )
-            self._next = number + 1
-            return self._prefix + number.to_bytes(self._counter_bytes, "big")
+            number = self._next
+            self._given += 1
+            self._next = (number + 1) % (1 << 8 * self.size)
+            return number.to_bytes(self.size, "big")
 
     def after_fork(self) -> None:
         """In a forked child: another thread of the parent may have held the lock."""

@@ -32,14 +32,44 @@ def first_after_fork(sequence: Nonces, fork: Callable[[], int] = os.fork) -> byt
     return drawn
 
 
-def test_a_sequence_counts_behind_its_prefix() -> None:
-    """SP 800-38D 8.2.1: fixed field, then the invocation field, big-endian from 0."""
-    sequence = Nonces(draw=lambda size: bytes(range(size)))
-    prefix = bytes(range(8))
+def after(start: bytes, count: int) -> bytes:
+    """`start` incremented so often: inc_r of SP 800-38D section 6.2 on all its bits."""
+    number = int.from_bytes(start, "big") + count
+    return (number % 256 ** len(start)).to_bytes(len(start), "big")
+
+
+def test_a_sequence_counts_from_a_random_start() -> None:
+    """SP 800-38D 8.2.2, no free field: 96 bits from the generator, then each plus 1."""
+    asked: list[int] = []
+
+    def draw(size: int) -> bytes:
+        asked.append(size)
+        return bytes(range(0xF4, 0x100))
+
+    sequence = Nonces(draw=draw)
     drawn = list(itertools.islice(sequence, 300))
-    assert drawn == [prefix + n.to_bytes(4, "big") for n in range(300)]
+    assert drawn == [after(bytes(range(0xF4, 0x100)), n) for n in range(300)]
+    assert drawn[0] == bytes(range(0xF4, 0x100))
+    assert drawn[1][-3:] == b"\xfd\xff\x00"
+    assert asked == [12]
     assert sequence.remaining == 2**32 - 300
     assert sequence.size == 12
+
+
+def test_the_field_wraps_round_as_a_whole() -> None:
+    """inc_r is modulo 2^r: after all ones comes zero, and the count goes on."""
+    sequence = Nonces(draw=lambda size: b"\xff" * size)
+    assert [next(sequence) for _ in range(3)] == [b"\xff" * 12, bytes(12), after(bytes(12), 1)]
+
+
+def test_the_random_field_has_the_bits_that_the_section_asks_for() -> None:
+    """All 96 bits of the start are the generator's: no part of it is alike in all objects."""
+    starts = [int.from_bytes(next(Nonces(draw=os.urandom)), "big") for _ in range(500)]
+    ever, always = 0, (1 << 96) - 1
+    for start in starts:
+        ever |= start
+        always &= start
+    assert (ever, always) == ((1 << 96) - 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +84,8 @@ def test_sizes(size: int, counter_bytes: int) -> None:
 
 @pytest.mark.parametrize(("size", "counter_bytes"), [(7, 4), (4, 0), (12, 9), (0, 1), (12, -1)])
 def test_what_could_repeat_is_refused(size: int, counter_bytes: int) -> None:
-    """No counter, or a prefix below four bytes."""
-    with pytest.raises(ValueError, match="prefix"):
+    """No counter, or less than four bytes more than it."""
+    with pytest.raises(ValueError, match="counter"):
         Nonces(size, counter_bytes=counter_bytes, draw=os.urandom)
 
 
@@ -75,20 +105,18 @@ def test_the_end_is_an_error_and_stays_one() -> None:
 
 
 def test_objects_of_one_key_do_not_meet() -> None:
-    """Each has a prefix of its own."""
+    """Each has a start of its own."""
     assert len({next(Nonces(draw=os.urandom)) for _ in range(500)}) == 500
 
 
 def test_a_child_does_not_continue() -> None:
-    """Children, and a child's child, begin with other prefixes; the parent goes on."""
+    """Children, and a child's child, begin somewhere else; the parent goes on."""
     sequence = Nonces(draw=os.urandom)
-    prefix = next(sequence)[:8]
+    first = next(sequence)
     drawn = [first_after_fork(sequence) for _ in range(3)]
-    assert next(sequence) == prefix + bytes([0, 0, 0, 1])
-    prefixes = {one[:8] for one in drawn}
-    assert len(prefixes) == 3
-    assert prefix not in prefixes
-    assert {one[8:] for one in drawn} == {bytes(4)}
+    assert next(sequence) == after(first, 1)
+    # Eight bytes: those that two starts near each other would share.
+    assert len({first[:8], *(one[:8] for one in drawn)}) == 4
 
     reader, writer = os.pipe()
     child = os.fork()
@@ -102,12 +130,12 @@ def test_a_child_does_not_continue() -> None:
         raw = pipe.read()
     assert os.waitpid(child, 0)[1] == 0
     ours, grandchild, again = raw[:12], raw[12:24], raw[24:]
-    assert len({prefix, ours[:8], grandchild[:8]}) == 3
-    assert again == ours[:8] + bytes([0, 0, 0, 1])
+    assert len({first[:8], ours[:8], grandchild[:8]}) == 3
+    assert again == after(ours, 1)
 
 
 def test_a_child_of_an_unused_sequence_and_its_parent_differ() -> None:
-    """No prefix is drawn before the fork that both would then use."""
+    """No start is drawn before the fork that both would then use."""
     sequence = Nonces(draw=os.urandom)
     assert first_after_fork(sequence)[:8] != next(sequence)[:8]
 
@@ -115,9 +143,9 @@ def test_a_child_of_an_unused_sequence_and_its_parent_differ() -> None:
 def test_a_fork_that_python_is_not_told_of_is_noticed() -> None:
     """fork(2) by way of the C library alone: the kernel empties the page all the same."""
     sequence = Nonces(draw=os.urandom)
-    prefix = next(sequence)[:8]
+    first = next(sequence)
     libc = ctypes.PyDLL(None)
-    assert first_after_fork(sequence, libc.fork)[:8] != prefix
+    assert first_after_fork(sequence, libc.fork)[:8] != first[:8]
 
 
 def test_a_child_is_not_stuck_on_a_lock_of_its_parent() -> None:
@@ -138,7 +166,7 @@ def test_it_cannot_be_duplicated(duplicate: Callable[[Nonces], object]) -> None:
 
 def test_threads_share_one_sequence() -> None:
     """Four threads draw 8,000: none twice, none left out."""
-    sequence = Nonces(draw=os.urandom)
+    sequence = Nonces(draw=bytes)
     drawn: list[bytes] = []
 
     def work() -> None:
@@ -149,10 +177,10 @@ def test_threads_share_one_sequence() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {int.from_bytes(one[8:], "big") for one in drawn} == set(range(8000))
+    assert set(drawn) == {after(bytes(12), n) for n in range(8000)}
 
 
-def test_without_a_prefix_there_is_no_nonce() -> None:
+def test_without_a_start_there_is_no_nonce() -> None:
     """The daemon gives nothing: the error comes through, and the next call tries anew."""
     asked: list[int] = []
 
@@ -170,7 +198,7 @@ def test_without_a_prefix_there_is_no_nonce() -> None:
 
 
 def test_its_repr_tells_no_byte() -> None:
-    """Nonces are not secret, but prefixes that are not used yet are nobody's business."""
+    """Nonces are not secret, but those that are not used yet are nobody's business."""
     sequence = Nonces(draw=lambda size: b"\xa5" * size)
     next(sequence)
     assert repr(sequence) == "<Nonces of 12 bytes, 4294967295 left>"
