@@ -35,7 +35,7 @@ def first_after_fork(sequence: Nonces, fork: Callable[[], int] = os.fork) -> byt
 def after(start: bytes, count: int) -> bytes:
     """`start` incremented so often: inc_r of SP 800-38D section 6.2 on all its bits."""
     number = int.from_bytes(start, "big") + count
-    return (number % 256 ** len(start)).to_bytes(len(start), "big")
+    return (number % (1 << 8 * len(start))).to_bytes(len(start), "big")
 
 
 def test_a_sequence_counts_from_a_random_start() -> None:

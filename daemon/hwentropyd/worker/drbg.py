@@ -59,6 +59,8 @@ class WorkerDrbg:
         self._seeded = threading.Condition(threading.Lock())
         self.drawn = 0
         """Bytes handed out so far."""
+        self._leased = 0
+        """Bytes that leases may give and that count as if they were handed out."""
         self._report = report
         self._reported = 0
 
@@ -89,7 +91,7 @@ class WorkerDrbg:
                 self._await_seed()
             self._drbg.read_into(out)
             self.drawn += len(out)
-            due = self.drawn - self._reported >= REPORT_BYTES
+            due = self._report_due
         if due:
             self._report()
 
@@ -106,7 +108,15 @@ class WorkerDrbg:
         """So many bytes of a keystream were handed out."""
         with self._seeded:
             self.drawn += size
-            due = self.drawn - self._reported >= REPORT_BYTES
+            due = self._report_due
+        if due:
+            self._report()
+
+    def count_lease(self, size: int) -> None:
+        """A lease was granted; its bytes, so many at most, count now: nobody says them later."""
+        with self._seeded:
+            self._leased += size
+            due = self._report_due
         if due:
             self._report()
 
@@ -118,11 +128,16 @@ class WorkerDrbg:
             return self._generation, self._drbg.child_seed(b"lease", self._generation)
 
     def take_drawn(self) -> int:
-        """Bytes handed out since this was last called."""
+        """Bytes handed out, or counted for leases, since this was last called."""
         with self._seeded:
-            drawn = self.drawn - self._reported
-            self._reported = self.drawn
+            counted = self.drawn + self._leased
+            drawn = counted - self._reported
+            self._reported = counted
             return drawn
+
+    @property
+    def _report_due(self) -> bool:
+        return self.drawn + self._leased - self._reported >= REPORT_BYTES
 
     def _await_renewal(self) -> ServiceState:
         """The state once the page is renewed, or RENEWAL_SECONDS after the first who asked."""

@@ -13,6 +13,7 @@ from support.raw_client import (
     DEGRADED,
     DONT_BLOCK,
     FAILED_CLOSED,
+    LEASE,
     MAX_READ,
     NOT_SEEDED,
     OK,
@@ -233,8 +234,9 @@ def test_without_its_last_credited_source_it_degrades_fails_closed_and_recovers(
 
 
 @with_tpm
-def test_degraded_bytes_end_the_service_too(tpm: SoftwareTpm) -> None:
-    """With degraded_bytes = 1 MiB a client that draws on is stopped by what it drew."""
+@pytest.mark.parametrize(("length", "op"), [(MAX_READ, READ), (0, LEASE)])
+def test_degraded_bytes_end_the_service_too(tpm: SoftwareTpm, length: int, op: int) -> None:
+    """With degraded_bytes = 1 MiB a client that draws on or renews leases is stopped."""
     tpm.start()
     pool = "degraded_seconds = 3600\ndegraded_bytes = 1048576\n"
     with Daemon(tpm_config(tpm, pool=pool)) as daemon:
@@ -243,7 +245,8 @@ def test_degraded_bytes_end_the_service_too(tpm: SoftwareTpm) -> None:
         with daemon.connect() as sock:
 
             def stopped() -> bool:
-                return ask(sock, MAX_READ).status == FAILED_CLOSED
+                send_request(sock, op, 0, 1, length)
+                return read_reply(sock).status == FAILED_CLOSED
 
             daemon.wait_for(stopped, "stopped")
         assert "degraded_bytes" in daemon.status()["reason"]

@@ -30,6 +30,11 @@ from .contract import LeaseTerms, Quota, Reply, Wait
 #: bytes take no more than some ten microseconds, so nobody waits for them to be made.
 FAST_PATH_BYTES: Final = 16 * 1024
 
+#: Bytes of a lease that is granted while degraded, and what it counts there: as much as the
+#: largest READ, so that `degraded_bytes` limit leases as they limit reads, and one client's
+#: lease does not use them up.  At some 20 us a LEASE that is 2 % of the time its bytes take.
+DEGRADED_LEASE_BYTES: Final = MAX_READ
+
 #: What a LEASE or an INFO costs, in random bytes (contract.REPLY_COST): some 20 us.
 OTHER_COST: Final = 20 * 1024
 
@@ -172,7 +177,11 @@ class NativeProtocol:
     def _lease(self, request: Request, flags: ReplyFlag) -> Reply:
         generation, seed = self._generator.lease_seed()
         terms = self._terms
-        payload = encode_lease(Lease(generation, terms.max_bytes, terms.max_seconds, seed))
+        most = terms.max_bytes
+        if flags & ReplyFlag.DEGRADED:
+            most = min(most, DEGRADED_LEASE_BYTES)
+            self._generator.count_lease(most)
+        payload = encode_lease(Lease(generation, most, terms.max_seconds, seed))
         wipe(seed)
         page_fd = None
         if not self._page_sent:

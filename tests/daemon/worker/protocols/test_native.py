@@ -8,11 +8,15 @@ from hypothesis import strategies as st
 
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.page import NEVER, PageReader, PageWriter, ServiceState, boottime
-from hwentropy_core.wire import HEADER, Op, ReplyFlag, Status
+from hwentropy_core.wire import HEADER, Op, ReplyFlag, Status, decode_lease
 from hwentropyd.worker import protocols
-from hwentropyd.worker.drbg import WorkerDrbg
+from hwentropyd.worker.drbg import REPORT_BYTES, WorkerDrbg
 from hwentropyd.worker.protocols import LeaseTerms, Reply, Wait
-from hwentropyd.worker.protocols.native import FAST_PATH_BYTES, NativeProtocol
+from hwentropyd.worker.protocols.native import (
+    DEGRADED_LEASE_BYTES,
+    FAST_PATH_BYTES,
+    NativeProtocol,
+)
 from hwentropyd.worker.quota import Quota
 from support.assigned import assigned
 
@@ -26,10 +30,15 @@ def make(
     requests_per_second: int = 0,
     bytes_per_second: int = 0,
     leases_per_second: int = 0,
+    lease_bytes: int = 1 << 30,
+    reports: list[int] | None = None,
 ) -> NativeProtocol:
-    """One of a worker that was seeded."""
+    """One of a worker that was seeded; `reports` gets the bytes that it counts."""
     page = PageWriter()
-    generator = WorkerDrbg(PageReader(page.fd), lambda: None)
+    generator = WorkerDrbg(
+        PageReader(page.fd),
+        lambda: None if reports is None else reports.append(generator.take_drawn()),
+    )
     generator.seed(1, bytearray(b"s" * 32))
     page.generation = 1
     page.publish(state, ok_until)
@@ -40,7 +49,7 @@ def make(
         leases_per_second=leases_per_second,
     )
     quota = Quota(message, lambda: now[0])
-    terms = LeaseTerms(1 << 20, 1, page.fd)
+    terms = LeaseTerms(lease_bytes, 1, page.fd)
     made = protocols.make(message, generator, terms, quota)
     assert isinstance(made, NativeProtocol)
     return made
@@ -173,3 +182,35 @@ def test_prediction_resistance_that_is_not_permitted_waits_for_nothing() -> None
     replies, _ = ask(make(may_have_fresh=False), wish + READ)
     assert replies[0].fixed == HEADER.pack(Status.NOT_PERMITTED, 0, 7, 0)
     assert replies[1].remaining == 32
+
+
+# Leases of a degraded service
+
+
+def granted_bytes(protocol: NativeProtocol) -> int:
+    """What the next lease may give."""
+    [reply], _ = ask(protocol, LEASE)
+    return decode_lease(bytearray(reply.fixed[HEADER.size :])).max_bytes
+
+
+def test_a_lease_counts_its_bytes_when_it_is_granted_while_degraded() -> None:
+    """Nobody is told later what was drawn from it; sixteen of 1 MiB are reported at once."""
+    reports: list[int] = []
+    protocol = make(ServiceState.DEGRADED, reports=reports)
+    leases = REPORT_BYTES // DEGRADED_LEASE_BYTES
+    assert {granted_bytes(protocol) for _ in range(leases)} == {DEGRADED_LEASE_BYTES}
+    assert reports == [REPORT_BYTES]
+
+
+def test_a_lease_counts_nothing_while_all_is_well() -> None:
+    """Then it is for `lease_bytes`, which with its seconds are its limit."""
+    reports: list[int] = []
+    protocol = make(reports=reports)
+    assert {granted_bytes(protocol) for _ in range(100)} == {1 << 30}
+    assert reports == []
+
+
+def test_a_shorter_lease_counts_what_it_is() -> None:
+    """Terms below those of a degraded service stay as they are."""
+    protocol = make(ServiceState.DEGRADED, lease_bytes=DEGRADED_LEASE_BYTES // 2)
+    assert granted_bytes(protocol) == DEGRADED_LEASE_BYTES // 2
