@@ -113,7 +113,7 @@ class WorkerDrbg:
             self._report()
 
     def count_lease(self, size: int) -> None:
-        """A lease was granted; its bytes, so many at most, count now: nobody says them later."""
+        """A lease was granted; its bytes, so many at most, count now."""
         with self._seeded:
             self._leased += size
             due = self._report_due
