@@ -45,6 +45,12 @@ class SourceStatus:
     """Where the claim comes from."""
     facts: dict[str, str]
     """What else an operator may want to know of it: device, vendor, CPU flags."""
+    strength: int | None = None
+    """Bits that the DRBG behind it holds, and gives a seed at most; None: not a DRBG."""
+    renewal: str = ""
+    """What renews the state of that DRBG."""
+    live: bool = False
+    """Whether its samples are of the noise itself, with no DRBG behind it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -222,7 +222,7 @@ class Supervisor:
             case seeder.Demand():
                 for sampler in self._samplers:
                     sampler.demand()
-            case seeder.Reseed(seed):
+            case seeder.Reseed(seed, _):
                 self._reseed(seed)
             case seeder.Publish(state, ok_until, serves_until):
                 self.root.page.publish(state, round(ok_until * 1e9), round(serves_until * 1e9))

@@ -67,6 +67,13 @@ class Claim:
     whitened: bool = True
     """Conditioned before we see it: the tests catch only gross failures, and
     run over 64-bit words as well, where a repeated block shows."""
+    strength: int | None = None
+    """Bits that the state of the DRBG behind the source holds, which is all that can come
+    of it until that state is renewed; None: a live noise source, with no DRBG behind it."""
+    renewal: str = ""
+    """What renews that state, in one phrase."""
+    renewal_seconds: float | None = None
+    """Seconds after which it has been renewed; None: not known."""
 
     def __post_init__(self) -> None:
         if self.bits_per_sample not in (*range(1, 9), 16, 32, 64):
@@ -75,11 +82,20 @@ class Claim:
             raise ValueError(
                 f"min_entropy is {self.min_entropy}: above 0, at most {self.bits_per_sample}"
             )
+        if self.strength is not None and self.strength < 0:
+            raise ValueError(f"strength is {self.strength}: 0 or more bits, None where live")
+        if self.renewal_seconds is not None and not self.renewal_seconds > 0:
+            raise ValueError(f"renewal_seconds is {self.renewal_seconds}: above 0")
 
     @property
     def sample_bytes(self) -> int:
         """Bytes that one sample takes."""
         return -(-self.bits_per_sample // 8)
+
+    @property
+    def live(self) -> bool:
+        """Whether its samples are of the noise itself and not of a DRBG's state."""
+        return self.strength is None
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,8 @@ class Replay(Source):
                 min_entropy=DEFAULT_SHARE * config.bits_per_sample,
                 provenance="a recording is worth nothing; H only sets the tests' cut-offs",
                 whitened=config.whitened,
+                strength=0,
+                renewal="nothing",
             )
         except ValueError as error:
             raise SourceError(f"recording {self._path}: {error}") from None

@@ -82,7 +82,7 @@ class Oracle:
         """What it decided for that."""
         for at, action in enumerate(actions):
             match action:
-                case Reseed(seed):
+                case Reseed(seed, _):
                     self._reseeded(seed, now)
                 case Publish(state, _, _):
                     if state is ServiceState.DEGRADED and self._state is not state:

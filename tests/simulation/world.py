@@ -141,7 +141,7 @@ class World:
                     case Demand():
                         for source in self._sources:
                             source.demand()
-                    case Reseed(seed):
+                    case Reseed(seed, _):
                         self._writer.generation += 1
                         seed.wipe()
                     case Publish(state, ok_until, serves_until):

@@ -24,6 +24,12 @@ def test_it_refuses_credit_and_is_never_a_default() -> None:
     assert not Replay.by_default
 
 
+def test_a_recording_holds_nothing_that_is_not_known(recording: Path) -> None:
+    """It is no live source, and the state behind it has no unknown bits."""
+    claim = Replay(ReplayConfig(path=str(recording))).describe().claim
+    assert (claim.strength, claim.live) == (0, False)
+
+
 def test_it_gives_the_recording_in_order_and_ends(recording: Path) -> None:
     """Sample for sample, then an error: it neither repeats nor makes anything up."""
     source = Replay(ReplayConfig(path=str(recording)))

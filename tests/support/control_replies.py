@@ -24,6 +24,9 @@ def source(name: str, state: str = "healthy", **changes: Any) -> dict[str, Any]:
         "bits_per_sample": 8,
         "provenance": "a figure for tests",
         "facts": {},
+        "strength": 256,
+        "renewal": "a figure for tests",
+        "live": False,
     } | changes
 
 

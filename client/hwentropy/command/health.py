@@ -16,8 +16,8 @@ from .layout import Cell, printable, show_lines, show_table, state_cell
 from .runtime import Runtime
 
 _ILL: Final = frozenset({"suspect", "failed"})
-_HEADINGS: Final = ("NAME", "KIND", "GROUP", "STATE", "SINCE", "SAMPLES", "ALARMS", "CREDITED")
-_NUMBERS: Final = frozenset({"SAMPLES", "ALARMS", "CREDITED"})
+_NUMBERS: Final = ("SAMPLES", "ALARMS", "HOLDS", "CREDITED")
+_HEADINGS: Final = ("NAME", "KIND", "GROUP", "STATE", "SINCE", *_NUMBERS)
 
 
 @click.command()
@@ -161,6 +161,7 @@ def _source_rows(answer: list[SourceStatus], *, terminal: bool) -> list[list[Cel
             Cell(_moment(source.since, terminal=terminal)),
             Cell(str(source.samples), right=True),
             Cell(str(source.alarms), right=True),
+            Cell(_holds(source), right=True),
             Cell(str(source.credited_bits) if source.credit else "never", right=True),
         ]
         for source in answer
@@ -170,6 +171,13 @@ def _source_rows(answer: list[SourceStatus], *, terminal: bool) -> list[list[Cel
         for row, source in zip(rows[1:], answer, strict=True):
             row.append(Cell(_why(source)))
     return rows
+
+
+def _holds(source: SourceStatus) -> str:
+    """Bits of the state behind it; nothing where the daemon does not say."""
+    if source.live:
+        return "live"
+    return "" if source.strength is None else str(source.strength)
 
 
 def _why(source: SourceStatus) -> str:

@@ -71,11 +71,20 @@ class Described(msgspec.Struct, frozen=True, tag=True):
     whitened: bool
     facts: dict[str, str]
     common: dict[str, object]
+    strength: int | None = None
+    renewal: str = ""
+    renewal_seconds: float | None = None
 
     def description(self) -> Description:
         """The same as the contract has it.  Raises ValueError."""
         claim = Claim(
-            self.bits_per_sample, self.min_entropy, shown(self.provenance), self.whitened
+            self.bits_per_sample,
+            self.min_entropy,
+            shown(self.provenance),
+            self.whitened,
+            self.strength,
+            shown(self.renewal),
+            self.renewal_seconds,
         )
         facts = list(self.facts.items())[:MOST_FACTS]
         return Description(

@@ -148,6 +148,9 @@ class Collector:
             whitened=claim.whitened,
             facts={shown(str(name)): shown(str(value)) for name, value in facts},
             common=self._common,
+            strength=claim.strength,
+            renewal=shown(claim.renewal),
+            renewal_seconds=claim.renewal_seconds,
         )
 
     def _send(self, answer: Answer) -> None:

@@ -196,6 +196,9 @@ class Sampler:
                 bits_per_sample=description.claim.bits_per_sample,
                 provenance=description.claim.provenance,
                 facts=dict(description.facts),
+                strength=description.claim.strength,
+                renewal=description.claim.renewal,
+                live=description.claim.live,
             )
 
     def _run(self) -> None:
@@ -373,11 +376,10 @@ class Sampler:
         config = self.config
         claim = description.claim
         if config.min_entropy is not None:
-            claim = Claim(
-                claim.bits_per_sample,
-                min(config.min_entropy, claim.bits_per_sample),
-                "set in the configuration",
-                claim.whitened,
+            claim = replace(
+                claim,
+                min_entropy=min(config.min_entropy, claim.bits_per_sample),
+                provenance="set in the configuration",
             )
         return Description(config.group or description.group, claim, description.facts)
 

@@ -16,6 +16,7 @@ is nothing to heal; the time limit holds all the same.
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from hwentropy_core.page import ServiceState
@@ -31,6 +32,17 @@ GRACE_SECONDS: Final = 1.0
 
 #: The reason while the sources are at it.
 COLLECTING: Final = "collecting the first seed"
+
+
+class Cause(StrEnum):
+    """Why there was a reseed."""
+
+    FIRST = "first"
+    SCHEDULED_TIME = "scheduled_time"
+    SCHEDULED_BYTES = "scheduled_bytes"
+    NEW_GROUP = "new_group"
+    REQUESTED = "requested"
+    CLONE = "clone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +85,21 @@ class Availability:
         self.state = ServiceState.OK
         self.reason = ""
 
-    def reseed_due(self, now: float, pooled: AbstractSet[str]) -> bool:
-        """Whether the root should be reseeded as soon as the pool suffices.
+    def reseed_due(self, now: float, pooled: AbstractSet[str]) -> Cause | None:
+        """Why the root should be reseeded as soon as the pool suffices, if it should.
 
         `pooled` are the groups with credit in the pool.
         """
-        return (
-            self.state is not ServiceState.OK
-            or now - self._seeded_at >= self.policy.reseed_seconds
-            or self._drawn >= self.policy.reseed_bytes
-            or not pooled <= self._groups
-        )
+        if self.state is ServiceState.STARTING:
+            return Cause.FIRST
+        if now - self._seeded_at >= self.policy.reseed_seconds:
+            return Cause.SCHEDULED_TIME
+        if self._drawn >= self.policy.reseed_bytes:
+            return Cause.SCHEDULED_BYTES
+        # A service that is degraded before its time has lost a group, and waits for one.
+        if self.state is not ServiceState.OK or not pooled <= self._groups:
+            return Cause.NEW_GROUP
+        return None
 
     def observe(self, now: float, healthy: AbstractSet[str]) -> bool:
         """Look at the clock and at the healthy credited groups; True if the state changed."""

@@ -18,7 +18,7 @@ from typing import Final, Protocol, TypeAlias
 
 from hwentropy_core.page import ServiceState
 
-from .availability import Availability, AvailabilityPolicy
+from .availability import Availability, AvailabilityPolicy, Cause
 from .fresh_requests import FreshRequests
 from .pool import Contribution, Pool, Seed, SeedPolicy
 
@@ -117,6 +117,7 @@ class Reseed:
     """Mix this seed into the root and move the generation."""
 
     seed: Seed
+    cause: Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,19 +217,21 @@ class Seeder:
         due = self._availability.reseed_due(now, healthy & self._pool.group_credits().keys())
         # With min_bits alone met, the service would say `ok` and `degraded` in turn.
         enough = len(healthy) >= self._policy.seed.min_groups
-        if enough and (met or (due and self._pool.sufficient())):
-            actions += self._reseed(now)
+        if enough and due and self._pool.sufficient():
+            actions += self._reseed(now, due)
+        elif enough and met:
+            actions += self._reseed(now, Cause.REQUESTED)
         if self._availability.observe(now, healthy):
             actions += [self._publish(), self._announce()]
         return actions
 
-    def _reseed(self, now: float) -> list[Action]:
+    def _reseed(self, now: float, cause: Cause) -> list[Action]:
         met = self._fresh.take(self._fresh.met(self._pool.sufficient))
         seed = self._pool.take()
         before = self._availability.state
         self._availability.reseeded(now, seed.groups)
         self._reseeded_at = now
-        actions: list[Action] = [Reseed(seed), self._publish()]
+        actions: list[Action] = [Reseed(seed, cause), self._publish()]
         if before is not self._availability.state:
             actions.append(self._announce())
         return [*actions, *(Answer(who, met=True) for who in met)]

@@ -9,6 +9,7 @@ is credited by policy (we trust the kernel we run on), not by measurement.
 """
 
 import os
+import re
 import time
 from collections.abc import Callable
 from typing import ClassVar, Final
@@ -19,11 +20,30 @@ from hwentropy_sources.contract import Claim, Description, Source, SourceConfig,
 #: The independence group of everything that comes out of the kernel's generator.
 KERNEL_GROUP: Final = "kernel-crng"
 
+#: Bits of the key that all output comes from (CHACHA_KEY_SIZE, 32 bytes, of base_crng in
+#: Linux's drivers/char/random.c).
+KERNEL_STRENGTH: Final = 256
+
+
+def reseed_interval(release: str) -> float:
+    """Seconds between two of the kernel's own reseeds (CRNG_RESEED_INTERVAL in random.c).
+
+    60 from Linux 5.18, 300 before.  For two minutes after the start it reseeds more often.
+    """
+    version = re.match(r"(\d+)\.(\d+)", release)
+    return 60.0 if version and (int(version[1]), int(version[2])) >= (5, 18) else 300.0
+
+
+RESEED_INTERVAL: Final = reseed_interval(os.uname().release)
+
 #: 8 of 8 bits: what the kernel promises once it is initialised (getrandom(2)).
 KERNEL_CLAIM: Final = Claim(
     bits_per_sample=8,
     min_entropy=8.0,
     provenance="the kernel's CRNG is credited by policy, not by measurement",
+    strength=KERNEL_STRENGTH,
+    renewal=f"the kernel reseeds it every {RESEED_INTERVAL:g} s",
+    renewal_seconds=RESEED_INTERVAL,
 )
 
 #: Seconds between two tries while the generator is not initialised: a

@@ -11,6 +11,10 @@ adds is that the generator was reseeded from the CPU shortly before, and that an
 operator sees whether it was.  Without the right to ask, the kernel still
 reseeds by itself, once a minute (CRNG_RESEED_INTERVAL in Linux's random.c).
 
+A reseed that was asked for renews the generator's state from the CPU alone, whose words
+`cpu.rdseed` takes for half of what they seem.  So it is not credited: the claim is that
+of `os`, with the kernel's own interval.
+
 What this does not protect against: a CPU whose instructions lie, which the
 kernel hashes together with all else it has; and a kernel that does not do what
 it says.  For samples of the instruction itself see `cpu.rdseed`.

@@ -45,11 +45,15 @@ from .identity import Identity, device_path, group_of, is_tpm_device
 if TYPE_CHECKING:
     from .session import TpmConnection
 
+#: The generator in the reference code of the TPM 2.0 Library (Part 4, CryptRand.c) is
+#: CTR_DRBG with AES-256, and no TPM tells what its own holds; nor when it reseeds.
 CLAIM: Final = Claim(
     bits_per_sample=8,
     min_entropy=4.0,
     provenance="half, by policy: a TPM's generator is a conditioned DRBG, and no TPM "
     "tells through its interface what its noise source is worth",
+    strength=256,
+    renewal="not known: no TPM tells when it reseeds",
 )
 
 #: Seconds before a busy TPM is asked again: TPM2_DURATION_SHORT, what the

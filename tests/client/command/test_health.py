@@ -120,19 +120,24 @@ def test_sources_on_a_pipe_are_aligned_columns(
     daemon.control["Sources"] = replies.sources(
         replies.source("os"),
         replies.source("tpm2", "failed", reason="I/O error", remedy="look at dmesg", alarms=3),
-        replies.source("replay", credit=False),
+        replies.source("rdseed", strength=None, renewal="", live=True),
+        replies.source("replay", credit=False, strength=0),
     )
     assert hwentropy(daemon, "sources") == 1
     rows = capfd.readouterr().out.splitlines()
     since = "2025-11-21T05:40:35Z"
-    assert [row.split(maxsplit=8) for row in rows] == [
-        ["NAME", "KIND", "GROUP", "STATE", "SINCE", "SAMPLES", "ALARMS", "CREDITED", "REASON"],
-        ["os", "os", "group-of-os", "healthy", since, "1024", "0", "320"],
+    assert [row.split(maxsplit=9) for row in rows] == [
         [
-            *("tpm2", "tpm2", "group-of-tpm2", "failed", since, "1024", "3", "320"),
+            *("NAME", "KIND", "GROUP", "STATE", "SINCE", "SAMPLES", "ALARMS", "HOLDS"),
+            *("CREDITED", "REASON"),
+        ],
+        ["os", "os", "group-of-os", "healthy", since, "1024", "0", "256", "320"],
+        [
+            *("tpm2", "tpm2", "group-of-tpm2", "failed", since, "1024", "3", "256", "320"),
             "I/O error; look at dmesg",
         ],
-        ["replay", "replay", "group-of-replay", "healthy", since, "1024", "0", "never"],
+        ["rdseed", "rdseed", "group-of-rdseed", "healthy", since, "1024", "0", "live", "320"],
+        ["replay", "replay", "group-of-replay", "healthy", since, "1024", "0", "0", "never"],
     ]
     # Text columns begin, number columns end, where their headings do.
     for row in rows[1:]:
@@ -140,7 +145,7 @@ def test_sources_on_a_pipe_are_aligned_columns(
             place = rows[0].index(heading)
             assert row[place] != " "
             assert not place or row[place - 2 : place] == "  "
-        for heading in ("SAMPLES", "ALARMS", "CREDITED"):
+        for heading in ("SAMPLES", "ALARMS", "HOLDS", "CREDITED"):
             end = rows[0].index(heading) + len(heading)
             assert row[end - 1] != " "
             assert row[end : end + 1] in {"", " "}

@@ -329,7 +329,21 @@ def test_its_status_has_what_it_is(bench: Bench) -> None:
         bits_per_sample=8,
         provenance="a test",
         facts={"colour": "blue"},
+        strength=None,
+        renewal="",
+        live=True,
     )
+
+
+def test_what_stands_behind_it_is_not_the_configurations(
+    make: Callable[..., Bench], mocker: MockerFixture
+) -> None:
+    """`min_entropy` changes the figure and its provenance, not what holds the state."""
+    drbg = Description("fakes", Claim(8, 4.0, "a test", True, 256, "daily", 86400.0))
+    mocker.patch.object(Fake, "describe", return_value=drbg)
+    status = make(min_entropy=1.0).sampler.status()
+    assert (status.min_entropy, status.provenance) == (1.0, "set in the configuration")
+    assert (status.strength, status.renewal, status.live) == (256, "daily", False)
 
 
 # Induced failures

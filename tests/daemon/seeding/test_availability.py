@@ -11,6 +11,7 @@ from hwentropyd.seeding.availability import (
     OVERDUE,
     Availability,
     AvailabilityPolicy,
+    Cause,
 )
 
 POLICY = AvailabilityPolicy(
@@ -42,7 +43,7 @@ def test_it_starts_unseeded_and_says_why() -> None:
     assert service.state is ServiceState.STARTING
     assert service.reason
     assert not service.observe(1e9, A)
-    assert service.reseed_due(0.0, NOBODY)
+    assert service.reseed_due(0.0, NOBODY) is Cause.FIRST
     assert service.state is ServiceState.STARTING
 
 
@@ -71,7 +72,7 @@ def test_the_first_seed_makes_it_ok() -> None:
 @pytest.mark.parametrize(("seconds", "due"), [(0.0, False), (59.9, False), (60.0, True)])
 def test_a_reseed_is_due_by_time(seconds: float, due: bool) -> None:  # noqa: FBT001 (a table)
     """From `reseed_seconds` on."""
-    assert seeded().reseed_due(seconds, A) is due
+    assert (seeded().reseed_due(seconds, A) is Cause.SCHEDULED_TIME) is due
 
 
 @pytest.mark.parametrize(("count", "due"), [(0, False), (999, False), (1000, True)])
@@ -80,7 +81,7 @@ def test_a_reseed_is_due_by_bytes(count: int, due: bool) -> None:  # noqa: FBT00
     service = seeded()
     service.drawn(count // 2)
     service.drawn(count - count // 2)
-    assert service.reseed_due(1.0, A) is due
+    assert (service.reseed_due(1.0, A) is Cause.SCHEDULED_BYTES) is due
     service.reseeded(1.0, A)
     assert not service.reseed_due(2.0, A)
 
@@ -89,7 +90,7 @@ def test_a_new_group_is_one_reseed_and_no_loop() -> None:
     """It is due while the group has had no part in a seed, and never again for it."""
     service = seeded(groups=A)
     assert not service.reseed_due(1.0, A)
-    assert service.reseed_due(1.0, A | B)
+    assert service.reseed_due(1.0, A | B) is Cause.NEW_GROUP
     service.reseeded(2.0, A | B)
     for now in range(3, 50):
         service.observe(float(now), A | B)

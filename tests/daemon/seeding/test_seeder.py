@@ -7,7 +7,7 @@ from typing import TypeVar
 import pytest
 
 from hwentropy_core.page import ServiceState
-from hwentropyd.seeding.availability import AvailabilityPolicy
+from hwentropyd.seeding.availability import AvailabilityPolicy, Cause
 from hwentropyd.seeding.pool import Contribution, SeedPolicy
 from hwentropyd.seeding.seeder import (
     FRESH_SECONDS,
@@ -93,6 +93,7 @@ def test_the_first_seed_is_mixed_in_before_it_is_said() -> None:
     reseed, publish, announce = bench.give(2.0, 1)
     assert isinstance(reseed, Reseed)
     assert reseed.seed.credited == {"a": FULL}
+    assert reseed.cause is Cause.FIRST
     assert publish == Publish(ServiceState.OK, 122.0, 722.0)
     assert announce == Announce(ServiceState.OK, "")
     assert (bench.seeder.state, bench.seeder.reason) == (ServiceState.OK, "")
@@ -195,6 +196,7 @@ def test_a_fresh_request_is_met_by_what_is_read_after_it() -> None:
     assert not only(Answer, bench.give(1.1, started=0.9))
     reseed, _, answer = bench.give(1.2, started=1.1)
     assert isinstance(reseed, Reseed)
+    assert reseed.cause is Cause.REQUESTED
     assert answer == Answer("x", met=True)
     assert bench.seeder.wake_at is None
 

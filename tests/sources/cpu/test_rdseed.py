@@ -251,6 +251,15 @@ def test_half_of_the_vendors_claim_is_claimed(kind: type[CpuInstruction]) -> Non
     assert "no independent measurement" in description.claim.provenance
 
 
+def test_rdseed_is_noise_and_rdrand_a_generator() -> None:
+    """RDRAND's is of 128 bits, and the provenance of its figure is its own."""
+    seed, generator = Rdseed().describe().claim, Rdrand().describe().claim
+    assert (seed.strength, seed.live) == (None, True)
+    assert (generator.strength, generator.live) == (128, False)
+    assert "DRBG" in generator.provenance
+    assert "DRBG" not in seed.provenance
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_asks_its_own_instruction(kind: type[CpuInstruction], cpuinfo: Path) -> None:
     """rdseed never draws from RDRAND, nor the other way round."""

@@ -7,7 +7,12 @@ import pytest
 from pytest_mock import MockerFixture
 
 from hwentropy_sources.contract import SourceError
-from hwentropy_sources.kernel.getrandom import POLL_SECONDS, OsRandom, read_kernel
+from hwentropy_sources.kernel.getrandom import (
+    POLL_SECONDS,
+    OsRandom,
+    read_kernel,
+    reseed_interval,
+)
 
 
 class FakeTime:
@@ -39,6 +44,28 @@ def test_it_claims_full_entropy_by_policy() -> None:
     assert description.group == "kernel-crng"
     assert (description.claim.bits_per_sample, description.claim.min_entropy) == (8, 8.0)
     assert "by policy, not by measurement" in description.claim.provenance
+
+
+def test_it_is_a_generator_with_a_key_of_256_bits() -> None:
+    """No more than that can come of it until the kernel reseeds it."""
+    claim = OsRandom().describe().claim
+    assert (claim.strength, claim.live) == (256, False)
+    assert claim.renewal == f"the kernel reseeds it every {claim.renewal_seconds:g} s"
+
+
+@pytest.mark.parametrize(
+    ("release", "seconds"),
+    [
+        ("6.1.0-40-amd64", 60.0),
+        ("5.18", 60.0),
+        ("5.17.3", 300.0),
+        ("7.0", 60.0),
+        ("odd", 300.0),
+    ],
+)
+def test_the_kernels_interval_is_that_of_its_version(release: str, seconds: float) -> None:
+    """CRNG_RESEED_INTERVAL went from 300 s to 60 s; an unknown kernel has the longer one."""
+    assert reseed_interval(release) == seconds
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 257, 1 << 20])

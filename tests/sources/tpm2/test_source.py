@@ -148,6 +148,7 @@ def test_it_says_which_tpm_it_is(
     assert description.group == f"tpm:{shared_tpm.tcti}"
     assert description.claim is CLAIM
     assert (CLAIM.bits_per_sample, CLAIM.min_entropy, CLAIM.whitened) == (8, 4.0, True)
+    assert (CLAIM.strength, CLAIM.live, CLAIM.renewal_seconds) == (256, False, None)
 
 
 @needs_tpm
