@@ -1,7 +1,9 @@
 """The kernel's hardware RNG device, /dev/hwrng: the kind `hwrng`.
 
     find     pyudev, subsystem misc, name hw_random (or `path` in the configuration)
-    ask      rng_current and rng_quality beside it in /sys: which device the
+    know     by its device number, wherever its node is and whatever links lead there:
+             10:183 is the hwrng, 1:8 and 1:9 are the kernel's own generator
+    ask      rng_current and rng_quality beside the hwrng in /sys: which device the
              kernel reads at present, and what its driver says it is worth
     read     small non-blocking reads until the samples are there or time is up
 
@@ -9,13 +11,15 @@
 the kind `tpm2` on /dev/tpmrm0, and is credited once.  The kernel may change it
 at any time, so that name is checked after every read: samples of a device that has
 changed are thrown away with an error, and the next `open` has the new group.
+The kernel's own generator has the group and the claim of the kind `os`.  A virtio-rng is
+the host's generator, and a TPM has one too: neither is live.
 
 What this does not protect against: a driver that overstates its quality (never
-more than 4 of 8 bits are claimed); a virtual device, whose bytes are the
-host's; up to 64 bytes of the former device that the kernel still holds after a
-change, which fall into the startup test and are not credited.  /dev/hwrng has no
-poll(2), and a read may wait, non-blocking or not, for another reader whom the
-device keeps waiting: the sampler's own watch covers that.
+more than 4 of 8 bits are claimed); a device that is a DRBG and that this module does
+not know for one, taken for live; up to 64 bytes of the former device that the kernel
+still holds after a change, which fall into the startup test and are not credited.
+/dev/hwrng has no poll(2), and a read may wait, non-blocking or not, for another reader
+whom the device keeps waiting: the sampler's own watch covers that.
 """
 
 import errno
@@ -31,13 +35,17 @@ from hwentropy_core.memory import wipe
 
 from .contract import Claim, Description, Source, SourceAbsent, SourceConfig, SourceError
 from .discovery import find_hwrng, tpm_group
-from .kernel.getrandom import Clock, Sleep
+from .kernel.getrandom import KERNEL_CLAIM, KERNEL_GROUP, Clock, Sleep, read_kernel
 
 SYSFS: Final = Path("/sys/class/misc/hw_random")
 
 #: The device that SYSFS speaks of: MISC_MAJOR, and HWRNG_MINOR of
 #: linux/miscdevice.h.  What `path` names may be another one.
 HWRNG_NUMBER: Final = "10:183"
+
+#: The kernel's generator: MEM_MAJOR, with the minors of /dev/random and /dev/urandom
+#: (Documentation/admin-guide/devices.txt in Linux).
+KERNEL_NUMBERS: Final = frozenset({"1:8", "1:9"})
 
 #: Bytes of one read: the kernel's buffer (rng_buffer_size in its hw_random
 #: core, one cache line); a longer read would loop in there, past our deadline.
@@ -54,8 +62,15 @@ LONGEST_PAUSE: Final = 0.05
 MOST_BITS: Final = 4.0
 LEAST_BITS: Final = 1.0
 
-#: What "all of it" is in the kernel's rng_quality.
+#: What "all of it" is in the kernel's rng_quality, and from Linux 6.2 on also what it shows
+#: where the driver said nothing (hwrng_init in drivers/char/hw_random/core.c; before, 0).
+#: One cannot be told from the other, so it is taken for nothing on every kernel.
 FULL_QUALITY: Final = 1024
+
+#: Bits that the generator behind a virtio-rng holds: its host is asked for random bytes
+#: (Virtual I/O Device 1.2, 5.4), which QEMU takes from the host kernel's generator or from
+#: another one; and a TPM's, as of the kind `tpm2`.
+GENERATOR_STRENGTH: Final = 256
 
 _PERMISSION_REMEDY: Final = (
     "install the udev rule 70-hwentropy.rules and add the user to the group hwentropy "
@@ -71,16 +86,33 @@ def hwrng_group(current: str | None) -> str:
     return tpm_group(int(tpm[1])) if tpm else f"hwrng:{current}"
 
 
-def hwrng_claim(quality: int | None) -> Claim:
-    """H of a byte by the driver's rng_quality, in 1/1024 of its bits."""
-    if quality is None or not 0 < quality <= FULL_QUALITY:
-        said = "nothing usable" if quality is None else str(quality)
-        return Claim(8, LEAST_BITS, f"an eighth, since the kernel's rng_quality says {said}")
-    return Claim(
-        8,
-        min(MOST_BITS, 8 * quality / FULL_QUALITY),
-        f"the kernel's rng_quality of {quality}/{FULL_QUALITY}, and never more than half",
-    )
+def is_stated(quality: int | None) -> bool:
+    """Whether the driver said what its device is worth; else rng_quality is a default."""
+    return quality is not None and 0 < quality < FULL_QUALITY
+
+
+def hwrng_claim(quality: int | None, current: str | None = None) -> Claim:
+    """H of a byte by rng_quality, in 1/1024 of its bits; live unless `current` is known."""
+    strength, renewal = _generator_behind(current or "")
+    if quality is None or not is_stated(quality):
+        said = "nothing usable" if quality is None else f"{quality}, its default"
+        bits = LEAST_BITS
+        provenance = f"an eighth, since the kernel's rng_quality says {said}"
+    else:
+        bits = min(MOST_BITS, 8 * quality / FULL_QUALITY)
+        provenance = (
+            f"the kernel's rng_quality of {quality}/{FULL_QUALITY}, and never more than half"
+        )
+    return Claim(8, bits, provenance, strength=strength, renewal=renewal)
+
+
+def _generator_behind(current: str) -> tuple[int | None, str]:
+    """Strength and renewal of the DRBG that a device is known to be; none for others."""
+    if current.startswith("virtio_rng"):
+        return GENERATOR_STRENGTH, "not known: it is the host's"
+    if re.fullmatch(r"tpm-rng-\d+", current):
+        return GENERATOR_STRENGTH, "not known: no TPM tells when it reseeds"
+    return None, ""
 
 
 class HwrngConfig(SourceConfig, kw_only=True, forbid_unknown_fields=True, frozen=True):
@@ -114,17 +146,25 @@ class HardwareRng(Source):
         self._sleep = sleep
         self._fd = -1
         self._path: Path | None = Path(self.config.path) if self.config.path else None
+        self._kernel = False
+        """Whether the device is the kernel's own generator."""
         self._current: str | None = None
         self._quality: int | None = None
 
     def describe(self) -> Description:
         """The group and the claim are those of the device found by the last `open`."""
+        device = str(self._path) if self._path else "not found yet"
+        if self._kernel:
+            facts = {"device": device, "reads": "the kernel's own generator, as `os` does"}
+            return Description(KERNEL_GROUP, KERNEL_CLAIM, facts)
         facts = {
-            "device": str(self._path) if self._path else "not found yet",
+            "device": device,
             "rng_current": self._current or "unknown",
             "rng_quality": "unknown" if self._quality is None else str(self._quality),
+            "quality": "stated" if is_stated(self._quality) else "default",
         }
-        return Description(hwrng_group(self._current), hwrng_claim(self._quality), facts)
+        claim = hwrng_claim(self._quality, self._current)
+        return Description(hwrng_group(self._current), claim, facts)
 
     def open(self) -> None:
         """Find the device, open it, and ask the kernel what is behind it."""
@@ -143,7 +183,11 @@ class HardwareRng(Source):
                 f"{self._path} is not a character device",
                 "recorded samples are for the kind `replay`",
             )
-        known = f"{os.major(device.st_rdev)}:{os.minor(device.st_rdev)}" == self._number
+        number = f"{os.major(device.st_rdev)}:{os.minor(device.st_rdev)}"
+        known = number == self._number
+        self._kernel = number in KERNEL_NUMBERS
+        if self._kernel:
+            self._await_kernel()
         self._current = self._attribute("rng_current") if known else None
         quality = self._attribute("rng_quality") if known else None
         self._quality = int(quality) if quality is not None and quality.isdecimal() else None
@@ -224,6 +268,14 @@ class HardwareRng(Source):
                 f"{self._current} to {now or 'an unknown one'}",
                 "nothing to do: it is opened again",
             )
+
+    def _await_kernel(self) -> None:
+        """Refuse /dev/urandom's bytes of before the generator was initialised."""
+        try:
+            wipe(read_kernel(1, 0.0, self._clock, self._sleep))
+        except SourceError:
+            self.close()
+            raise
 
     def _no_device(self) -> SourceAbsent:
         return SourceAbsent(

@@ -6,6 +6,7 @@ device, /dev/zero (1:5), which stands for the kernel's hwrng.
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterable
 from itertools import chain, repeat
 from pathlib import Path
@@ -24,6 +25,7 @@ from hwentropy_sources.hwrng import (
     hwrng_claim,
     hwrng_group,
 )
+from hwentropy_sources.kernel.getrandom import OsRandom
 from support.umockdev import run_with_devices
 
 STAND_IN = Path("/dev/zero")
@@ -119,14 +121,34 @@ def test_the_group_follows_the_device(current: str | None, group: str) -> None:
         (256, 2.0),
         (512, 4.0),
         (700, 4.0),
-        (1024, 4.0),
+        (1023, 4.0),
+        (1024, 1.0),
     ],
 )
 def test_the_claim_follows_the_quality(quality: int | None, bits: float) -> None:
-    """8 * quality / 1024, at most 4; 1 where the kernel says nothing usable."""
+    """8 * quality / 1024, at most 4; 1 where nobody said anything, and 1024 is nothing said."""
     claim = hwrng_claim(quality)
     assert (claim.bits_per_sample, claim.min_entropy) == (8, bits)
     assert "rng_quality" in claim.provenance
+
+
+@pytest.mark.parametrize(
+    ("current", "strength"),
+    [
+        ("virtio_rng.0", 256),
+        ("tpm-rng-0", 256),
+        ("tpm-rng-12", 256),
+        ("intel-rng", None),
+        ("my-tpm-rng-0", None),
+        (None, None),
+    ],
+)
+def test_a_known_generator_is_not_live(current: str | None, strength: int | None) -> None:
+    """A virtio-rng is its host's generator, a TPM's has one: the rest is taken for noise."""
+    claim = hwrng_claim(512, current)
+    assert claim.strength == strength
+    assert claim.live is (strength is None)
+    assert bool(claim.renewal) is not claim.live
 
 
 def test_open_says_what_is_behind_the_device(machine: Machine) -> None:
@@ -144,7 +166,19 @@ def test_open_says_what_is_behind_the_device(machine: Machine) -> None:
         "device": "/dev/zero",
         "rng_current": "tpm-rng-0",
         "rng_quality": "256",
+        "quality": "stated",
     }
+    assert description.claim.strength == 256
+
+
+def test_full_quality_is_a_default_and_shown_as_one(machine: Machine) -> None:
+    """Linux from 6.2 on shows 1024 where a driver said nothing: an eighth, and it says why."""
+    source = machine.source()
+    source.open()
+    description = source.describe()
+    source.close()
+    assert (description.claim.min_entropy, description.facts["quality"]) == (1.0, "default")
+    assert "1024, its default" in description.claim.provenance
 
 
 def test_a_kernel_without_rng_quality_gives_the_least(machine: Machine) -> None:
@@ -164,6 +198,88 @@ def test_another_device_is_not_what_sysfs_speaks_of(machine: Machine) -> None:
     assert source.describe().group == "hwrng"
     assert source.describe().claim.min_entropy == 1.0
     assert len(source.read(8, 1.0)) == 8
+    source.close()
+
+
+def kernel_node(tmp_path: Path, how: str) -> Path:
+    """A path that leads to the kernel's generator."""
+    path = tmp_path / "rng"
+    match how:
+        case "a link":
+            path.symlink_to("/dev/urandom")
+        case "a link to a link":
+            (tmp_path / "between").symlink_to("/dev/random")
+            path.symlink_to("between")
+        case "a node of its own":
+            try:
+                os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 9))
+                os.close(os.open(path, os.O_RDONLY))
+            except PermissionError:
+                pytest.skip("device nodes can be made by root, and not on every file system")
+        case _:
+            return Path(how)
+    return path
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["/dev/urandom", "/dev/random", "a link", "a link to a link", "a node of its own"],
+)
+def test_the_kernels_generator_is_what_it_is(
+    how: str, machine: Machine, tmp_path: Path
+) -> None:
+    """Whatever path leads to 1:8 or 1:9, it is `os` a second time: one group, one claim."""
+    path = kernel_node(tmp_path, how)
+    source = machine.source(config=HwrngConfig(path=str(path)))
+    source.open()
+    description, os_says = source.describe(), OsRandom().describe()
+    assert description.group == os_says.group == "kernel-crng"
+    assert description.claim == os_says.claim
+    assert description.facts["device"] == str(path)
+    assert len(source.read(100, 1.0)) == 100
+    source.close()
+
+
+def test_a_hwrng_that_is_the_kernels_generator_is_what_it_is(machine: Machine) -> None:
+    """/dev/urandom under the name of /dev/hwrng, as in a container: found, and known."""
+    source = machine.source(Path("/dev/urandom"))
+    source.open()
+    assert source.describe().group == OsRandom().describe().group
+    source.close()
+
+
+def test_a_node_of_the_hwrng_elsewhere_is_the_hwrng(machine: Machine, tmp_path: Path) -> None:
+    """10:183 by any path takes group and quality from /sys."""
+    machine.set("rng_current", "tpm-rng-0")
+    link = tmp_path / "rng"
+    link.symlink_to(STAND_IN)
+    source = machine.source(config=HwrngConfig(path=str(link)))
+    source.open()
+    assert source.describe().group == "tpm0"
+    source.close()
+
+
+def test_the_kernels_generator_is_waited_for(mocker: MockerFixture, machine: Machine) -> None:
+    """/dev/urandom gives bytes before it is initialised: not here."""
+    mocker.patch.object(os, "getrandom", side_effect=BlockingIOError)
+    before = open_fds()
+    with pytest.raises(SourceError, match="not initialised"):
+        machine.source(Path("/dev/urandom")).open()
+    assert open_fds() == before
+
+
+def test_a_device_that_is_no_longer_the_kernels_is_another_one(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """What `path` leads to may change between two opens."""
+    link = tmp_path / "rng"
+    link.symlink_to("/dev/urandom")
+    source = machine.source(config=HwrngConfig(path=str(link)))
+    source.open()
+    link.unlink()
+    link.symlink_to("/dev/full")
+    source.open()
+    assert source.describe().group == "hwrng"
     source.close()
 
 

@@ -272,3 +272,18 @@ def test_two_groups_are_asked_for_and_one_is_lost(tpm: SoftwareTpm) -> None:
         tpm.start()
         wait_for_reply(daemon, OK, 0)
         daemon.check()
+
+
+def test_the_kernel_is_not_counted_twice(tmp_path: Path) -> None:
+    """The kernel's generator by another path is no second group."""
+    link = tmp_path / "rng"
+    link.symlink_to("/dev/urandom")
+    pool = "[pool]\nmin_groups = 2\n"
+    config = only("os", "hwrng") + f'[sources.hwrng]\npath = "{link}"\n' + pool
+    with Daemon(config, wait=False) as daemon:
+        daemon.wait_until_reachable()
+        daemon.wait_for_source("os", "healthy")
+        daemon.wait_for_source("hwrng", "healthy")
+        assert daemon.source("hwrng")["group"] == daemon.source("os")["group"]
+        assert daemon.read(16, DONT_BLOCK).status == NOT_SEEDED
+        assert "1 healthy credited groups" in daemon.status()["reason"]
