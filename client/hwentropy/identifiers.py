@@ -41,12 +41,15 @@ _NS_PER_MS: Final = 1_000_000
 
 
 class Version7:
-    """Makes the UUIDs of one sequence; `clock` gives Unix time in ns, `draw` random bytes."""
+    """Makes the UUIDs of one sequence.
+
+    `clock` gives Unix time in ns, `draw` random bytes (None: this module's).
+    """
 
     def __init__(
         self,
         clock: Callable[[], int] = time.time_ns,
-        draw: Callable[[int], bytes] = random_bytes,
+        draw: Callable[[int], bytes] | None = None,
     ) -> None:
         self._clock = clock
         self._draw = draw
@@ -60,7 +63,7 @@ class Version7:
         Raises OverflowError when the time does not fit 48 bits (the year 10889).
         """
         # 62 bits for rand_b and, above them, 11 for a counter that starts anew.
-        drawn = int.from_bytes(self._draw(10), "big")
+        drawn = int.from_bytes((self._draw or random_bytes)(10), "big")
         now = (self._clock() // _NS_PER_MS) << 12
         start = now | drawn >> _RANDOM_BITS & _START_MASK
         with self._lock:

@@ -19,10 +19,13 @@ from hwentropy import (
     ProtocolError,
     Timeout,
 )
+from hwentropy import generator as module
 from hwentropy.generator import Generator
 from hwentropy.lease import drbg
+from hwentropy.lease.connection import LeaseConnection
 from hwentropy.lease.drbg import BLOCK_BYTES, PIECE_BYTES, SMALL_BYTES
 from hwentropy.lease.reservoir import PythonReservoir
+from hwentropy_core.drbg import Keystream
 from hwentropy_core.page import ServiceState
 from hwentropy_core.wire import Op, ReplyFlag, Request, Status, encode_reply
 from support.drbg_reference import ReferenceDrbg
@@ -200,14 +203,13 @@ def test_a_large_draw_looks_at_the_epoch_again(
     """Between two of its pieces a reseed is noticed."""
     mocker.patch.object(drbg, "PIECE_BYTES", 100_000)
     generator.random_bytes(1)
-    fill_part = generator._fill_part
 
-    def and_reseed(view: memoryview, deadline: float | None) -> int:
-        size = fill_part(view, deadline)
-        leases.page.generation += 1
-        return size
+    class AndReseed(Keystream):
+        def fill(self, out: Any) -> None:
+            super().fill(out)
+            leases.page.generation += 1
 
-    mocker.patch.object(generator, "_fill_part", and_reseed)
+    mocker.patch.object(module, "Keystream", AndReseed)
     generator.random_bytes(400_000)
     assert len(leases.seeds) == 2 + 3
 
@@ -395,12 +397,14 @@ def test_looks_are_a_second_apart(
 ) -> None:
     """However many draws there are, and a look costs no request."""
     timed.random_bytes(1)
-    look = mocker.spy(drbg.LeasedDrbg, "_look")
+    alive = mocker.patch.object(
+        LeaseConnection, "alive", new_callable=mocker.PropertyMock, return_value=True
+    )
     for _ in range(10):
         for _ in range(10):
             timed.random_bytes(1)
         clock[0] += SECOND
-    assert look.call_count == 9
+    assert alive.call_count == 9
     assert len(daemon.requests) == 2
 
 

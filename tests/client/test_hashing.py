@@ -3,8 +3,10 @@
 import base64
 import hashlib
 import re
+from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -124,13 +126,13 @@ _OF_ANOTHER = "$pbkdf2-sha256$i=1,l=32$" + "A" * 22 + "$" + "A" * 43
 def test_a_missing_user_costs_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """None computes one hash of the default cost and fails as a wrong password does."""
     asked: list[Argon2idCost] = []
-    real = module._argon2id
+    real = Argon2id
 
-    def spy(cost: Argon2idCost, salt: bytes) -> object:
-        asked.append(cost)
-        return real(CHEAP, salt)
+    def spy(*, memory_cost: int, iterations: int, lanes: int, **others: Any) -> object:
+        asked.append(Argon2idCost(memory_cost, iterations, lanes))
+        return real(memory_cost=8, iterations=1, lanes=1, **others)
 
-    monkeypatch.setattr(module, "_argon2id", spy)
+    monkeypatch.setattr(module, "Argon2id", spy)
     with pytest.raises(CheckFailed, match=r"^the password is not the right one$"):
         check_password("secret", None)
     assert asked == [DEFAULT]

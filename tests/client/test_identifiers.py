@@ -59,7 +59,6 @@ def test_version_4_of_the_rfc(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_version_and_variant(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the standard library reads them; and 500 of each are all different."""
     monkeypatch.setattr(identifiers, "random_bytes", os.urandom)
-    monkeypatch.setattr(identifiers, "_process", Version7(draw=os.urandom))
     for make, version in ((token_uuid4, 4), (token_uuid7, 7)):
         made = [make() for _ in range(500)]
         assert {one.version for one in made} == {version}
@@ -143,22 +142,18 @@ def test_threads_share_one_order() -> None:
     assert len({one for mine in per_thread for one in mine}) == 4000
 
 
-def test_a_child_is_not_stuck_on_a_lock_of_its_parent() -> None:
+def test_a_child_is_not_stuck_on_a_lock_of_its_parent(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forked while the lock is held, the child makes UUIDs, others than its parent's."""
-    made = identifiers._process
-    draw, made._draw = made._draw, os.urandom
-    try:
-        reader, writer = os.pipe()
-        with made._lock:
-            child = os.fork()
-        if child == 0:
-            os.write(writer, made.make().bytes)
-            os._exit(0)
-        os.close(writer)
-        with os.fdopen(reader, "rb") as pipe:
-            theirs = pipe.read()
-        assert os.waitpid(child, 0)[1] == 0
-        assert len(theirs) == 16
-        assert made.make().bytes != theirs
-    finally:
-        made._draw = draw
+    monkeypatch.setattr(identifiers, "random_bytes", os.urandom)
+    reader, writer = os.pipe()
+    with identifiers._process._lock:
+        child = os.fork()
+    if child == 0:
+        os.write(writer, token_uuid7().bytes)
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        theirs = pipe.read()
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(theirs) == 16
+    assert token_uuid7().bytes != theirs

@@ -187,8 +187,8 @@ def test_no_password_is_not_the_right_one(
 ) -> None:
     """At once, whether there is such a user or not: nothing is hashed."""
     stored = hash_password("None", Pbkdf2Cost(1000)) if known else None
-    monkeypatch.setattr(hashing_module, "_argon2id", None)
-    monkeypatch.setattr(hashing_module, "_pbkdf2", None)
+    monkeypatch.setattr(hashing_module, "Argon2id", None)
+    monkeypatch.setattr(hashing_module, "PBKDF2HMAC", None)
     for given in NO_TEXT:
         with pytest.raises(CheckFailed, match=r"^the password is not the right one$"):
             check_password(given, stored)

@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
@@ -119,11 +120,20 @@ class Peer:
         return self.uid
 
 
-def of(sock: socket.socket) -> Peer:
-    """The peer of a connected Unix socket; raises OSError when the kernel does not say."""
+def cgroup_of(pid: int) -> str | None:
+    """The control group of whatever process has this number now, None for none."""
+    text = _read(f"/proc/{pid}/cgroup")
+    return parse_cgroup(os.fsdecode(text)) if text else None
+
+
+def of(sock: socket.socket, look_up: Callable[[int], str | None] = cgroup_of) -> Peer:
+    """The peer of a connected Unix socket; raises OSError when the kernel does not say.
+
+    `look_up` gives the control group of a process id.
+    """
     raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, gid = _CREDENTIALS.unpack(raw)
-    return Peer(uid, gid, pid, _groups(sock), _cgroup(sock, pid))
+    return Peer(uid, gid, pid, _groups(sock), _cgroup(sock, pid, look_up))
 
 
 def _groups(sock: socket.socket) -> frozenset[int]:
@@ -139,7 +149,7 @@ def _groups(sock: socket.socket) -> frozenset[int]:
             return frozenset(struct.unpack(f"={len(raw) // 4}I", raw))
 
 
-def _cgroup(sock: socket.socket, pid: int) -> str | None:
+def _cgroup(sock: socket.socket, pid: int, look_up: Callable[[int], str | None]) -> str | None:
     """The peer's control group, None if it has ended or is not visible."""
     if pid <= 0:
         return None
@@ -147,18 +157,13 @@ def _cgroup(sock: socket.socket, pid: int) -> str | None:
         pidfd = sock.getsockopt(socket.SOL_SOCKET, SO_PEERPIDFD)
     except OSError as error:
         # Else it has ended, and its number may be another's by now.
-        return _read_cgroup(pid) if error.errno == errno.ENOPROTOOPT else None
+        return look_up(pid) if error.errno == errno.ENOPROTOOPT else None
     try:
-        path = _read_cgroup(pid)
+        path = look_up(pid)
         # Of this process only if it is still there now that the file has been read.
         return path if b"\nPid:\t%d\n" % pid in _read(f"/proc/self/fdinfo/{pidfd}") else None
     finally:
         os.close(pidfd)
-
-
-def _read_cgroup(pid: int) -> str | None:
-    text = _read(f"/proc/{pid}/cgroup")
-    return parse_cgroup(os.fsdecode(text)) if text else None
 
 
 def _read(path: str) -> bytes:

@@ -4,6 +4,7 @@ import fcntl
 import gc
 import mmap
 import os
+import signal
 import socket
 import threading
 import time
@@ -350,12 +351,26 @@ def test_a_deadline_that_has_passed(connection: LeaseConnection, daemon: FakeDae
 
 
 def test_an_interrupted_request_s_reply_is_nobody_s(
-    connection: LeaseConnection, mocker: Any
+    connection: LeaseConnection, leases: Leases
 ) -> None:
     """Ctrl-C between request and reply: the connection is closed, not used again."""
-    mocker.patch.object(connection, "_receive", side_effect=KeyboardInterrupt)
-    with pytest.raises(KeyboardInterrupt):
-        connection.renew(None)
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    def while_it_waits() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        assert interrupted.wait(PATIENCE)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        leases.before = while_it_waits
+        with pytest.raises(KeyboardInterrupt):
+            connection.renew(None)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert not connection.alive
 
 

@@ -8,9 +8,10 @@ import pytest
 
 from hwentropyd.config.schema import Access, LimitsConfig
 from hwentropyd.role import Role
+from hwentropyd.serving import identity
 from hwentropyd.serving.access import Rules
 from hwentropyd.serving.gate import Gate
-from hwentropyd.serving.identity import ShareKey
+from hwentropyd.serving.identity import Peer, ShareKey
 from hwentropyd.serving.shares import Allowance, Shares
 
 
@@ -36,7 +37,8 @@ def test_a_socket_that_is_not_permitted_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With the key of the configuration that says so."""
-    monkeypatch.setattr(Rules, "_is_operator", lambda _self, _peer: False)
+    somebody = Peer(4711, 4711, 1, cgroup="/user.slice")
+    monkeypatch.setattr(identity, "of", lambda _: somebody)
     assert gate_of(Shares(100, 64 << 20)).admit(pair[0], role) is None
     assert f"may not use {role}.sock ([access] {role}): a connection is refused" in caplog.text
 

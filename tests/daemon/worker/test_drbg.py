@@ -4,6 +4,7 @@
 # pyright: reportPrivateUsage=false
 
 import threading
+from collections.abc import Callable
 from itertools import count
 
 import pytest
@@ -18,6 +19,24 @@ from hwentropyd.worker.drbg import REPORT_BYTES, SeedNotReceivedError, WorkerDrb
 PATIENCE = 20.0
 
 
+class WatchedWords:
+    """The page's words, with something that happens just before one of the looks at them."""
+
+    def __init__(self, words: memoryview, number: int, do: Callable[[], None]) -> None:
+        self._words = words
+        self._left = number
+        self._do = do
+
+    def __getitem__(self, word: int) -> int:
+        """One word; only the generation's is counted."""
+        if word == PageReader.GENERATION:
+            self._left -= 1
+            if not self._left:
+                self._do()
+        value: int = self._words[word]
+        return value
+
+
 class Bench:
     """Page, generator, and how often it reported."""
 
@@ -28,6 +47,10 @@ class Bench:
 
     def _report(self) -> None:
         self.reports.append(self.generator.take_drawn())
+
+    def at_look(self, number: int, do: Callable[[], None]) -> None:
+        """Do something when the generator looks at the page's generation for the n-th time."""
+        self.generator.words = WatchedWords(self.generator.words, number, do)  # type: ignore[assignment]
 
     def seed(self, generation: int, *, fill: bytes = b"s") -> None:
         """As the supervisor does: the seed, then the page."""
@@ -119,13 +142,8 @@ def test_a_draw_waits_for_the_seed_of_a_page_that_moved(
     bench.seed(1, fill=b"a")
     bench.page.generation = 2
     waiting = threading.Event()
-    wait = bench.generator._seeded.wait
-
-    def waits(timeout: float | None = None) -> bool:
-        waiting.set()
-        return wait(timeout)
-
-    mocker.patch.object(bench.generator._seeded, "wait", waits)
+    # The draw's own look, that of the wait for a seed, and one after it has waited.
+    bench.at_look(3, waiting.set)
     mocker.patch.object(module, "SEED_WAIT", PATIENCE)
     drawn: list[bytes] = []
 
@@ -154,19 +172,15 @@ def test_a_draw_waits_for_the_seed_of_a_page_that_moved(
         assert drawn == [expected([b"a", b"b"])]
 
 
-def test_a_draw_waits_for_a_page_that_lags_behind_its_seed(
-    bench: Bench, mocker: MockerFixture
-) -> None:
+def test_a_draw_waits_for_a_page_that_lags_behind_its_seed(bench: Bench) -> None:
     """The seed comes first; the draw goes on when the page has moved."""
     bench.seed(1, fill=b"a")
     bench.generator.seed(2, bytearray(b"b" * 32))
-    wait = bench.generator._seeded.wait
 
-    def moves(timeout: float | None = None) -> bool:
+    def move() -> None:
         bench.page.generation = 2
-        return wait(timeout)
 
-    mocker.patch.object(bench.generator._seeded, "wait", moves)
+    bench.at_look(3, move)
     assert bench.draw() == expected([b"a", b"b"])
 
 

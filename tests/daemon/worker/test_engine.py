@@ -4,6 +4,7 @@
 # pyright: reportPrivateUsage=false
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -21,7 +22,7 @@ from hwentropyd.worker import engine as module
 from hwentropyd.worker.connection import Buffers, ClientConnection, Load, OneTurn
 from hwentropyd.worker.drbg import WorkerDrbg
 from hwentropyd.worker.engine import Engine
-from hwentropyd.worker.protocols import LeaseTerms, Wait
+from hwentropyd.worker.protocols import LeaseTerms, Reply, Wait
 from support.assigned import assigned
 
 PATIENCE = 20.0
@@ -324,27 +325,60 @@ def test_a_connection_that_ends_while_it_waits(unseeded: Bench) -> None:
     assert [reply(client)[0] for client in clients[1::2]] == list(range(1, 20, 2))
 
 
+class AtAnswer:
+    """A protocol that asks for fresh entropy, does something at the answer and gives a byte."""
+
+    REPLY = b"x"
+    reads = False
+    closing = False
+    requests = 0
+
+    def __init__(self, do: Callable[[], None]) -> None:
+        self._do = do
+        self._given: Status | None = None
+        self._done = False
+
+    @property
+    def fresh(self) -> Status | None:
+        """How the request for fresh entropy ended."""
+        return self._given
+
+    @fresh.setter
+    def fresh(self, status: Status | None) -> None:
+        self._do()
+        self._given = status
+
+    def next(self) -> Reply | Wait:
+        """Fresh entropy first."""
+        if self._given is None:
+            return Wait.FRESH
+        if self._done:
+            return Wait.INPUT
+        self._done = True
+        return Reply(self.REPLY)
+
+    def answer_small(self, *_: object) -> int:
+        """Nothing is small."""
+        return 0
+
+
 def test_a_connection_that_ends_on_its_way_back_is_left_alone(
-    unseeded: Bench, mocker: MockerFixture
+    bench: Bench, mocker: MockerFixture
 ) -> None:
     """It ends between being taken off the list and being put back: that ends nothing else."""
-    client, other = unseeded.connect(), unseeded.connect()
-    for one in (client, other):
-        one.sendall(read(32, 7))
-    until(lambda: unseeded.waiting(Wait.SEED) == 2)
-    put_back = unseeded.engine._put_back
 
-    def late(connection: ClientConnection, wait: Wait) -> None:
-        if connection.id == 0:
-            unseeded.engine._end(connection)
-        put_back(connection, wait)
+    def go() -> None:
+        clients[0].close()
+        until(lambda: bench.ended == [0])
 
-    mocker.patch.object(unseeded.engine, "_put_back", late)
-    unseeded.seed()
-    unseeded.engine.resume()
-    assert reply(other)[:2] == (7, Status.OK)
-    assert closed(client)
-    assert unseeded.ended.count(0) == 1
+    made = [AtAnswer(go), AtAnswer(lambda: None)]
+    mocker.patch("hwentropyd.worker.protocols.make", side_effect=made)
+    clients = [bench.connect() for _ in made]
+    until(lambda: bench.waiting(Wait.FRESH) == 2)
+    for number in (0, 1):
+        bench.engine.answer_fresh(number, Status.OK)
+    assert exactly(clients[1], 1) == AtAnswer.REPLY
+    assert bench.ended == [0]
 
 
 @pytest.mark.parametrize("status", [Status.OK, Status.FAILED_CLOSED, Status.OVER_QUOTA])
@@ -476,15 +510,19 @@ def test_a_drain_does_not_wait_for_ever(bench: Bench) -> None:
 
 
 def test_a_connection_that_cannot_be_watched_is_turned_away_alone(
-    bench: Bench, mocker: MockerFixture
+    mocker: MockerFixture,
 ) -> None:
     """With epoll's watches used up, the client sees its end and the others go on."""
-    epoll = mocker.Mock(wraps=bench.engine._epoll)
+    epoll = mocker.Mock(wraps=select.epoll())
     epoll.register.side_effect = OSError(28, "No space left on device")
-    mocker.patch.object(bench.engine, "_epoll", epoll)
+    mocker.patch("hwentropyd.worker.engine.select.epoll", return_value=epoll)
+    bench = Bench()
+    bench.seed()
+    bench.engine.start()
     assert bench.connect().recv(1) == b""
     assert bench.ended == [0]
     epoll.register.side_effect = None
     client = bench.connect()
     client.sendall(read(4))
     assert len(client.recv(64)) == HEADER.size + 4
+    bench.end()
