@@ -74,6 +74,9 @@ class Claim:
     """What renews that state, in one phrase."""
     renewal_seconds: float | None = None
     """Seconds after which it has been renewed; None: not known."""
+    lag: bool = False
+    """Run the lag test over its samples, of one byte each: for a raw source whose samples
+    may depend on those before them."""
 
     def __post_init__(self) -> None:
         if self.bits_per_sample not in (*range(1, 9), 16, 32, 64):
@@ -86,6 +89,8 @@ class Claim:
             raise ValueError(f"strength is {self.strength}: 0 or more bits, None where live")
         if self.renewal_seconds is not None and not self.renewal_seconds > 0:
             raise ValueError(f"renewal_seconds is {self.renewal_seconds}: above 0")
+        if self.lag and self.bits_per_sample > 8:
+            raise ValueError(f"bits_per_sample is {self.bits_per_sample}: lag takes 8 at most")
 
     @property
     def sample_bytes(self) -> int:

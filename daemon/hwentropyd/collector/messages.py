@@ -74,6 +74,7 @@ class Described(msgspec.Struct, frozen=True, tag=True):
     strength: int | None = None
     renewal: str = ""
     renewal_seconds: float | None = None
+    lag: bool = False
 
     def description(self) -> Description:
         """The same as the contract has it.  Raises ValueError."""
@@ -85,6 +86,7 @@ class Described(msgspec.Struct, frozen=True, tag=True):
             self.strength,
             shown(self.renewal),
             self.renewal_seconds,
+            self.lag,
         )
         facts = list(self.facts.items())[:MOST_FACTS]
         return Description(

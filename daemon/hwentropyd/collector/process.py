@@ -151,6 +151,7 @@ class Collector:
             strength=claim.strength,
             renewal=shown(claim.renewal),
             renewal_seconds=claim.renewal_seconds,
+            lag=claim.lag,
         )
 
     def _send(self, answer: Answer) -> None:

@@ -20,6 +20,10 @@ class Alarm(StrEnum):
     """Repetition count test on 64-bit words."""
     WORD_APT = "apt64"
     """Adaptive proportion test on 64-bit words."""
+    LAG_RUN = "lag-run"
+    """Lag test: samples in a row as predicted."""
+    LAG = "lag"
+    """Lag test: samples of a window as predicted."""
     HANG = "hang"
     """No answer within its deadline."""
     SHORT = "short"
@@ -55,6 +59,8 @@ _TESTS: Final = {
         "adaptive proportion test on words",
         "{} 64-bit words of a window equal its first",
     ),
+    Alarm.LAG_RUN: ("lag test", "{} samples in a row as predicted"),
+    Alarm.LAG: ("lag test", "{} samples of a window as predicted"),
 }
 
 

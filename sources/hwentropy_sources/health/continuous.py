@@ -3,7 +3,8 @@
 Every sample passes through the repetition count test (RCT, SP 800-90B 4.4.1) and
 the adaptive proportion test (APT, 4.4.2).  The bytes of a source that was
 whitened before we see it pass through the same two tests once more as 64-bit
-words: a block that repeats shows in words and not in bytes.
+words: a block that repeats shows in words and not in bytes.  A raw source can ask for the
+lag test (`lag`) beside them.
 
 One fault raises one alarm:
 
@@ -19,7 +20,8 @@ neither the state nor which finding is the first of its level.
 
 What they do not catch: anything that is not a repetition or a bias.  The output
 of a cipher with a known key passes; so do alternating samples of a raw source
-that claims one bit or less of each (half of a window is what it promised).
+that claims one bit or less of each (half of a window is what it promised) and asks for
+no lag test.
 They keep the last sample and word, the first of each window and up to 7 bytes
 more in memory until others replace them: enough to compare, and not erased.
 """
@@ -32,6 +34,7 @@ from hwentropy_sources.contract import Claim
 
 from .alarms import Alarm, Finding, Level
 from .cutoffs import WORD_WINDOW, apt_cutoff, apt_window, rct_cutoff, word_apt_cutoff
+from .lag import LagTest
 
 #: Bytes in a word: what RDRAND and RDSEED give at a time, and a divisor of every
 #: buffer a TPM, the kernel or a hardware generator hands out in one piece.
@@ -48,9 +51,11 @@ class HealthTests:
     __slots__ = ("_failed", "_streams")
 
     def __init__(self, claim: Claim) -> None:
-        self._streams = [_sample_stream(claim)]
+        self._streams: list[_Stream | LagTest] = [_sample_stream(claim)]
         if claim.whitened and claim.sample_bytes < WORD_BYTES:
             self._streams.append(_word_stream(claim))
+        if claim.lag:
+            self._streams.append(LagTest(claim.min_entropy))
         self._failed: Finding | None = None
 
     @property

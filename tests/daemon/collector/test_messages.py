@@ -27,8 +27,12 @@ def test_what_is_no_answer_is_one_error(datagram: bytes) -> None:
 
 @pytest.mark.parametrize(
     "claim",
-    [Claim(8, 4.0, "noise"), Claim(8, 4.0, "a DRBG", True, 256, "every 60 s", 60.0)],
-    ids=["live", "drbg"],
+    [
+        Claim(8, 4.0, "noise"),
+        Claim(8, 4.0, "a DRBG", True, 256, "every 60 s", 60.0),
+        Claim(8, 1.0, "raw", lag=True),
+    ],
+    ids=["live", "drbg", "lag"],
 )
 def test_a_claim_arrives_as_it_was_made(claim: Claim) -> None:
     """What stands behind a source too, and what renews it."""
