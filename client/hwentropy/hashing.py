@@ -129,29 +129,39 @@ def hash_password(password: str | bytes, cost: Argon2idCost | Pbkdf2Cost = DEFAU
     return f"$pbkdf2-sha256$i={cost.iterations},l={_LENGTH}${_encode(salt)}${_encode(hashed)}"
 
 
-def check_password(password: str | bytes | None, stored: str | None) -> None:
+def check_password(
+    password: str | bytes | None,
+    stored: str | None,
+    *,
+    cost: Argon2idCost | Pbkdf2Cost = DEFAULT,
+) -> None:
     """Return if this is the password of a stored hash; raise CheckFailed if not.
 
-    Give None where there is no such user: it takes as long as a wrong password for
-    a hash of the `DEFAULT` cost, and fails the same.  Raises ValueError when the
-    stored string is not one of the two above, or costs more than any login should.
+    Give None where there is no such user: it is the work of a wrong password for a hash
+    of `cost`, and fails the same.  `cost` has to be what the site's hashes are made at,
+    or users can be told from strangers by time; so can those whose hash is still of
+    another cost (`needs_rehash`).  Where there is a stored hash, that one says its cost.
+
+    Raises ValueError for a `cost` that is out of range, and when the stored string is
+    not one of the two above or costs more than any login should.
 
     A password that is None, a form without one, and whatever else is neither text nor
     `bytes`, is not the right one: at once, whether there is such a user or not.  A
     `bytearray` or `memoryview` is a TypeError.
     """
+    _check_cost(cost)
     given = _given(password)
     if given is None:
         raise CheckFailed(_WRONG)
     if stored is None:
-        _argon2id(DEFAULT, bytes(MIN_SALT)).derive(given)
+        _derivation(cost, bytes(MIN_SALT)).derive(given)
         raise CheckFailed(_WRONG)
-    cost, salt, hashed = _parse(stored)
+    found, salt, hashed = _parse(stored)
     try:
-        if isinstance(cost, Argon2idCost):
+        if isinstance(found, Argon2idCost):
             Argon2id.verify_phc_encoded(given, stored)
         else:
-            _pbkdf2(cost, salt, len(hashed)).verify(given, hashed)
+            _pbkdf2(found, salt, len(hashed)).verify(given, hashed)
     except InvalidKey:
         raise CheckFailed(_WRONG) from None
 
@@ -174,6 +184,12 @@ def _argon2id(cost: Argon2idCost, salt: bytes) -> Argon2id:
         lanes=cost.lanes,
         memory_cost=cost.memory_kib,
     )
+
+
+def _derivation(cost: Argon2idCost | Pbkdf2Cost, salt: bytes) -> Argon2id | PBKDF2HMAC:
+    if isinstance(cost, Argon2idCost):
+        return _argon2id(cost, salt)
+    return _pbkdf2(cost, salt, _LENGTH)
 
 
 def _pbkdf2(cost: Pbkdf2Cost, salt: bytes, length: int) -> PBKDF2HMAC:

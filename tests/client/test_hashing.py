@@ -3,10 +3,9 @@
 import base64
 import hashlib
 import re
-from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.exceptions import InvalidKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,19 +122,79 @@ def test_any_password_is_wrong_or_right(password: str | bytes) -> None:
 _OF_ANOTHER = "$pbkdf2-sha256$i=1,l=32$" + "A" * 22 + "$" + "A" * 43
 
 
-def test_a_missing_user_costs_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None computes one hash of the default cost and fails as a wrong password does."""
-    asked: list[Argon2idCost] = []
-    real = Argon2id
+Work = list[tuple[str, dict[str, int]]]
 
-    def spy(*, memory_cost: int, iterations: int, lanes: int, **others: Any) -> object:
-        asked.append(Argon2idCost(memory_cost, iterations, lanes))
-        return real(memory_cost=8, iterations=1, lanes=1, **others)
 
-    monkeypatch.setattr(module, "Argon2id", spy)
-    with pytest.raises(CheckFailed, match=r"^the password is not the right one$"):
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Every derivation that is asked for, by its parameters; none is computed or right."""
+    asked: Work = []
+
+    class Derivation:
+        name: str
+
+        def __init__(self, **parameters: object) -> None:
+            self.counts = {key: one for key, one in parameters.items() if isinstance(one, int)}
+
+        def derive(self, password: bytes) -> bytes:
+            asked.append((self.name, self.counts))
+            return password
+
+        def verify(self, password: bytes, hashed: bytes) -> None:
+            if self.derive(password) != hashed:
+                raise InvalidKey
+
+    class Pbkdf2(Derivation):
+        name = "pbkdf2"
+
+    class Argon2id(Derivation):
+        name = "argon2id"
+
+        @staticmethod
+        def verify_phc_encoded(password: bytes, stored: str) -> None:
+            memory, passes, lanes = (int(one) for one in re.findall(r"[mtp]=(\d+)", stored))
+            made = Argon2id(length=32, iterations=passes, lanes=lanes, memory_cost=memory)
+            made.verify(password, b"")
+
+    monkeypatch.setattr(module, "Argon2id", Argon2id)
+    monkeypatch.setattr(module, "PBKDF2HMAC", Pbkdf2)
+    return asked
+
+
+#: A hash of each kind of cost; none is of "secret".
+OF_A_COST = {
+    DEFAULT: f"$argon2id$v=19$m=65536,t=3,p=4${'A' * 22}${'A' * 43}",
+    OWASP_ARGON2ID: f"$argon2id$v=19$m=19456,t=2,p=1${'A' * 22}${'A' * 43}",
+    OWASP_PBKDF2: f"$pbkdf2-sha256$i=600000,l=32${'A' * 22}${'A' * 43}",
+}
+
+
+@pytest.mark.parametrize("cost", OF_A_COST)
+def test_a_missing_user_costs_what_a_wrong_password_costs(
+    cost: Argon2idCost | Pbkdf2Cost, work: Work
+) -> None:
+    """At the site's cost the two are one derivation of the same parameters, and one error."""
+    for stored in (OF_A_COST[cost], None):
+        with pytest.raises(CheckFailed, match=r"^the password is not the right one$"):
+            check_password("secret", stored, cost=cost)
+    of_a_user, of_nobody = work
+    assert of_a_user == of_nobody
+
+
+def test_a_missing_user_costs_the_default_unless_told(work: Work) -> None:
+    """What `hash_password` takes by default, `check_password` does too."""
+    with pytest.raises(CheckFailed):
         check_password("secret", None)
-    assert asked == [DEFAULT]
+    parameters = {"memory_cost": 65536, "iterations": 3, "lanes": 4, "length": 32}
+    assert work == [("argon2id", parameters)]
+
+
+def test_a_stored_hash_says_its_own_cost(work: Work) -> None:
+    """`cost=` changes nothing where there is a user."""
+    with pytest.raises(CheckFailed):
+        check_password("secret", OF_A_COST[OWASP_ARGON2ID], cost=OWASP_PBKDF2)
+    parameters = {"memory_cost": 19456, "iterations": 2, "lanes": 1, "length": 32}
+    assert work == [("argon2id", parameters)]
 
 
 @pytest.mark.parametrize(
@@ -188,6 +247,8 @@ def test_impossible_costs_are_refused() -> None:
     for cost in (Argon2idCost(7, 1, 1), Argon2idCost(64, 0, 1), Pbkdf2Cost(0)):
         with pytest.raises(ValueError, match="at a cost of"):
             hash_password("secret", cost)
+        with pytest.raises(ValueError, match="at a cost of"):
+            check_password("secret", None, cost=cost)
 
 
 def test_salts_are_fresh_and_long_enough(seeded: SeededBytes) -> None:
