@@ -2,6 +2,7 @@
 
     without a TPM          the other sources of the shipped configuration that this machine has
     with a software TPM    and swtpm's, with the collector that talks to it
+    N workers              without a TPM, with another number of workers than the default
 
 Each after its workers have served.  PSS counts a page that processes share by each one's
 part of it, so that its sum is what the service takes; resident would count it in each.
@@ -33,6 +34,8 @@ SETTLE: Final = 2.0
 
 WITHOUT: Final = "without a TPM"
 WITH: Final = "with a software TPM"
+#: Case -> [server] workers; the other cases have the default, two.
+WORKERS: Final = {f"{count} worker{'s' * (count > 1)}": count for count in (1, 4, 8)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,8 @@ def missing_tpm() -> str:
 def measure_memory(
     client: load.Client, seconds: float, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Both, or only the one without where swtpm is not installed; BenchError."""
-    cases = (WITHOUT,) if missing_tpm() else (WITHOUT, WITH)
+    """All of them, but the one with a TPM where swtpm is not installed; BenchError."""
+    cases = (WITHOUT, *((WITH,) if not missing_tpm() else ()), *WORKERS)
     footprints: list[Footprint] = []
     for case in cases:
         progress(f"memory {case}")
@@ -114,9 +117,10 @@ def measure_memory(
 @contextmanager
 def _config(case: str, directory: Path) -> Generator[Path]:
     """The daemon's configuration, with a software TPM running where the case has one."""
-    if case == WITHOUT:
+    if case != WITH:
         config = directory / "hwentropyd.toml"
-        config.write_text("[sources.tpm2]\nenabled = false\n")
+        workers = f"[server]\nworkers = {WORKERS[case]}\n" if case in WORKERS else ""
+        config.write_text(f"{workers}[sources.tpm2]\nenabled = false\n")
         yield config
         return
     state = directory / "tpm"

@@ -87,6 +87,9 @@ CASES: Final[tuple[Case, ...]] = (
         sense="at least",
     ),
     Case("NumPy BitGenerator: normal()", "rng.normal()", "pcg64.normal()"),
+    Case("NumPy permutation(10**4)", "arrays.permutation(10000)", "pcg64.permutation(10000)"),
+    Case("NumPy random()", "arrays.random()", "pcg64.random()"),
+    Case("NumPy BitGenerator: random()", "rng.random()", "pcg64.random()"),
 )
 
 SETUP: Final = """

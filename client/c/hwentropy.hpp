@@ -38,7 +38,7 @@ namespace hwentropy {
 // ├── not_permitted            this user may not ask, or may not open the socket
 // ├── not_seeded               nothing credited yet, and the caller would not wait
 // ├── over_quota               this user has had its share for now
-// ├── failed_closed            no source can be trusted: no bytes rather than bad ones
+// ├── failed_closed            too few sources can be trusted: no bytes rather than bad ones
 // ├── request_refused          the daemon calls the request too long or malformed
 // └── timed_out                longer than the caller's timeout
 //

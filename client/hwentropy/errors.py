@@ -6,7 +6,7 @@
     ├── NotPermitted               this user may not ask, or may not open the socket
     ├── NotSeeded                  nothing credited yet, and the caller would not wait
     ├── OverQuota                  this user has had its share for now
-    ├── FailedClosed               no source can be trusted: no bytes rather than bad ones
+    ├── FailedClosed               too few sources can be trusted: no bytes rather than bad ones
     ├── RequestRefused             the daemon calls the request too long or malformed
     ├── Timeout                    the client's own timeout; also a TimeoutError
     ├── CheckFailed                a password, token, code or signature is not the right one
@@ -65,7 +65,7 @@ class OverQuota(HwentropyError):  # noqa: N818 - the name of the protocol's stat
 
 
 class FailedClosed(HwentropyError):  # noqa: N818 - the name of the protocol's status
-    """Status 5: no source can be trusted now, or none gave what prediction resistance needs."""
+    """Status 5: too few sources can be trusted, or give what prediction resistance needs."""
 
 
 class RequestRefused(HwentropyError):  # noqa: N818 - its fellows' form

@@ -183,7 +183,7 @@ def _within_descriptors(limit: int, config: Config) -> Config:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="hwentropyd",
-        description="Serve random bytes from this machine's own hardware over Unix sockets.",
+        description="Serve random bytes from this machine's noise sources over Unix sockets.",
         epilog="Exit codes: 0 stopped, 1 failed, 2 usage or configuration, 3 already served.",
     )
     parser.add_argument(

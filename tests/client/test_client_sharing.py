@@ -52,6 +52,32 @@ def test_tasks_share_a_client(daemon: FakeDaemon) -> None:
     assert daemon.connections == 1
 
 
+def test_info_waits_for_its_turn(daemon: FakeDaemon) -> None:
+    """Behind a read that waits for the first seed, in another thread, nothing is asked."""
+    asked, seeded = threading.Event(), threading.Event()
+
+    def unseeded(peer: Any, request: Any) -> None:
+        asked.set()
+        assert seeded.wait(30)
+        honest(peer, request)
+
+    daemon.handler = unseeded
+    states: list[str] = []
+    with Client(daemon.path, timeout=30) as client:
+        reader = threading.Thread(target=client.read, args=(32,))
+        reader.start()
+        assert asked.wait(30)
+        other = threading.Thread(target=lambda: states.append(client.info().state))
+        other.start()
+        other.join(0.05)
+        assert states == []
+        assert len(daemon.requests) == 1
+        seeded.set()
+        reader.join()
+        other.join()
+    assert states == ["ok"]
+
+
 def test_a_cancelled_call_gives_its_late_reply_to_nobody(daemon: FakeDaemon) -> None:
     """Cancelled in the middle: zeros in the buffer, and the next call connects anew."""
     asked, release = threading.Event(), threading.Event()

@@ -62,7 +62,7 @@ UNSET = {
     "kind": "the name of the table",
     "group": "what the source says of itself",
     "min_entropy": "the figure of the kind",
-    "hwrng.path": "the device that the kernel has, found by udev",
+    "hwrng.path": "the device that the kernel has, found in /sys",
     "tpm2.tcti": "the first /dev/tpmrmN",
 }
 

@@ -105,7 +105,7 @@ class AsyncClient:
                     await self._fill(view, flags)
 
     async def info(self) -> Info:
-        """What the daemon says of itself; never waits for a seed."""
+        """What the daemon says of itself, seeded or not; in its turn behind other calls."""
         return await self._call(self._limit(), Connection.info)
 
     async def close(self) -> None:

@@ -6,7 +6,7 @@
     head       the first 64 KiB, for the pictures
 
 Memory is bounded whatever comes: counts, one byte of the last piece, the head.
-NumPy is used for large pieces when it is installed, about ten times as fast; the
+NumPy is used for large pieces when it is installed, several times as fast; the
 results are the same integers.
 """
 

@@ -127,7 +127,11 @@ class Client:
                     self._fill(view, flags)
 
     def info(self) -> Info:
-        """What the daemon says of itself; never waits for a seed."""
+        """What the daemon says of itself, seeded or not.
+
+        It waits for the call that another thread is in: a `read` before the first seed
+        holds it up until the timeout.  Use another client to ask beside one.
+        """
         return self._call(self._limit(), Connection.info)
 
     def close(self) -> None:

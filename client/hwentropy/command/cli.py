@@ -103,7 +103,7 @@ def _directory(_ctx: click.Context, _param: click.Parameter, value: str | None) 
 )
 @click.pass_context
 def cli(ctx: click.Context, *, runtime_dir: Path | None) -> None:
-    """Random bytes from this machine's own hardware, and what they are made of.
+    """Random bytes from this machine's noise sources, and what they are made of.
 
     Exit codes: 0 fine, 1 health degraded or failed or the request refused,
     2 usage, 3 no daemon.

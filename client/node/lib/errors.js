@@ -9,7 +9,7 @@
  *   ├── NotPermitted        this user may not ask, or may not open the socket
  *   ├── NotSeeded           nothing credited yet, and the caller would not wait
  *   ├── OverQuota           this user has had its share for now
- *   ├── FailedClosed        no source can be trusted: no bytes rather than bad ones
+ *   ├── FailedClosed        too few sources can be trusted: no bytes rather than bad ones
  *   ├── RequestRefused      the daemon calls the request too long or malformed
  *   └── Timeout             the client's own timeout
  *

@@ -478,6 +478,32 @@ def test_a_sources_own_words_are_shown(
     assert status.alarm_counts == {"error": 1}
 
 
+def test_what_is_logged_of_a_source_is_healthy_suspect_or_failed(
+    bench: Bench, mocker: MockerFixture, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each once; neither that it is absent nor that it is in its startup test."""
+    caplog.set_level(logging.INFO)
+    patch = mocker.patch.object(bench.source, "open", side_effect=SourceAbsent("no", "do"))
+    bench.sampler.start()
+    bench.until(lambda: bench.state is SourceState.ABSENT)
+    assert not bench.test().ran
+    assert caplog.messages == []
+    mocker.stop(patch)
+    bench.clock.now = bench.sampler.monitor.open_at
+    bench.until(lambda: bool(bench.delivered))
+    assert caplog.messages == ["source mine is healthy"]
+    mocker.patch.object(bench.source, "read", side_effect=SourceError("it broke"))
+    bench.failed()
+    assert caplog.messages == ["source mine is healthy", "source mine failed: it broke"]
+
+
+@pytest.mark.parametrize(("entropy", "samples"), [(8, 40), (4, 80), (1, 320)])
+def test_a_poll_takes_what_makes_a_seed(entropy: float, samples: int) -> None:
+    """As config/hwentropyd.toml says beside `poll_seconds`."""
+    claim = Claim(8, entropy, "a test", whitened=True)
+    assert Bench().sampler._batch(claim) == samples
+
+
 def test_a_source_that_is_not_there_is_absent(bench: Bench, mocker: MockerFixture) -> None:
     """No alarm, the reason and the remedy; and it is used once it is there."""
     patch = mocker.patch.object(
