@@ -123,6 +123,10 @@ class ServiceStatus:
     """The paths that it listens on."""
     users: list[UserStatus] = field(default_factory=list)
     """Those with connections or refusals, 128 at most, the largest first."""
+    clones: int = 0
+    """Signs that this machine runs from a copied memory; each ended every seed and lease."""
+    clone_signs: dict[str, str] = field(default_factory=dict)
+    """What such a sign is looked for in: `watched`, or why it is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,9 +2,9 @@
 
 One message is one SEQPACKET datagram: a kind byte and fixed fields, native byte
 order (both ends are the same program).  Kinds a worker takes: a connection
-(with its descriptor), a seed, an answer to a request for fresh entropy, a wake-up
-after a state change, a ping, a stop.  Kinds it sends: ready, a connection that
-ended, a request for fresh entropy, bytes drawn, a pong.
+(with its descriptor), a seed, an answer to a request for fresh entropy, an order to
+forget, a wake-up after a state change, a ping, a stop.  Kinds it sends: ready, a
+connection that ended, a request for fresh entropy, bytes drawn, a pong.
 
 Both ends trust each other; a message that does not parse is a bug and ends the
 worker, which is then replaced.
@@ -107,6 +107,14 @@ class FreshRefused(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Forget(Message):
+    """Supervisor: erase the generator; the page has moved, and a seed comes later."""
+
+    kind = b"E"
+    layout = struct.Struct("=")
+
+
+@dataclass(frozen=True, slots=True)
 class Wake(Message):
     """Supervisor: the state on the page changed; check what waits."""
 
@@ -190,7 +198,7 @@ class Pong(Message):
 _KINDS: Final[dict[bytes, type[Message]]] = {
     one.kind: one
     for one in (
-        *(Assign, Seed, Fresh, FreshRefused, Wake, Ping, Stop),
+        *(Assign, Seed, Fresh, FreshRefused, Forget, Wake, Ping, Stop),
         *(Ready, Closed, WantFresh, Refused, Drawn, Pong),
     )
 }

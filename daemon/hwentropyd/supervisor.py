@@ -224,6 +224,9 @@ class Supervisor:
                     sampler.demand()
             case seeder.Reseed(seed, _):
                 self._reseed(seed)
+            case seeder.Forget():
+                self.root.forget()
+                self._workers.forget()
             case seeder.Publish(state, ok_until, serves_until):
                 self.root.page.publish(state, round(ok_until * 1e9), round(serves_until * 1e9))
             case seeder.Announce(state, reason):

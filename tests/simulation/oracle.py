@@ -1,6 +1,7 @@
 """What must always hold of the service, judged without its code.
 
-Nothing before a seed of full strength; no group credited twice; a bad source hurts only
+Nothing before a seed of full strength, nor between a sign that the machine was copied
+and a seed that was read after it; no group credited twice; a bad source hurts only
 itself; reseeded in time, and fresh where that was asked for; no byte past the limits.
 It is told of every event before the seeder, of every action, and of every byte served.
 """
@@ -13,9 +14,11 @@ from hwentropyd.seeding.seeder import (
     FRESH_SECONDS,
     Action,
     Answer,
+    Cloned,
     Delivered,
     Drawn,
     Event,
+    Forget,
     FreshCancelled,
     FreshWanted,
     Publish,
@@ -49,7 +52,11 @@ class Oracle:
         self._degraded_at = 0.0
         self._degraded_drawn = 0
         self._waiting: dict[object, float] = {}
+        self._cloned_at = float("-inf")
+        self._forgets = False
+        self.clones = 0
         self.seeded_at: float | None = None
+        """None also after the machine was copied."""
         self.reseeds = 0
         self.answered = 0
         self.refused = 0
@@ -57,7 +64,7 @@ class Oracle:
     def happens(self, event: Event, now: float) -> None:
         """An event that the seeder is about to handle."""
         match event:
-            case Delivered(one):
+            case Delivered(one) if one.started >= self._cloned_at:
                 kept = self._pooled.setdefault(one.source, [])
                 kept.append((one, one.bits))
                 while len(kept) > 1 and sum(len(each.data) for each, _ in kept) > SOURCE_BYTES:
@@ -68,6 +75,13 @@ class Oracle:
                 self._drawn += count
                 if self._state is ServiceState.DEGRADED:
                     self._degraded_drawn += count
+            case Cloned():
+                self._cloned_at = now
+                self._forgets = True
+                self.clones += 1
+                self._pooled = {}
+                self._drawn = 0
+                self.seeded_at = None
             case FreshWanted(who):
                 self._waiting.setdefault(who, now)
             case FreshCancelled(who):
@@ -80,6 +94,9 @@ class Oracle:
 
     def decided(self, actions: Sequence[Action], now: float) -> None:
         """What it decided for that."""
+        if self._forgets:
+            self._forgets = False
+            assert [type(one) for one in actions[:2]] == [Forget, Publish], "not at once"
         for at, action in enumerate(actions):
             match action:
                 case Reseed(seed, _):
@@ -152,6 +169,8 @@ class Oracle:
         assert sorted(id(data) for _, data in seed.materials) == sorted(
             id(one.data) for one, _ in given
         ), "not all that was given is in the seed, once"
+        late = all(one.started >= self._cloned_at for one, _ in given)
+        assert late, "a seed of what was read before the machine was copied"
         groups = _credits(given)
         assert _strength(groups, self._policy.seed.min_groups) >= LEAST_BITS, "a weak seed"
         healthy = {one.group for one in self._sources if one.usable and one.credited}

@@ -20,12 +20,12 @@ PARTS = 4
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_guarantees_hold_through_faults_of_every_kind(part: int) -> None:
-    """Sources that break, a supervisor that stands still, suspends, floods: for days."""
+    """Sources that break, a supervisor that stands still, suspends, copies, floods."""
     if one := os.environ.get("SIMULATION_SEED"):
         if part == 0:
             World(one).run()
         return
-    hours, reseeds, answered, refused = 0.0, 0, 0, 0
+    hours, reseeds, clones, answered, refused = 0.0, 0, 0, 0, 0
     for number in itertools.count(part, PARTS):
         seed = f"{BASE}-{number}"
         with repeatable(seed):
@@ -33,11 +33,13 @@ def test_the_guarantees_hold_through_faults_of_every_kind(part: int) -> None:
             world.run()
         hours += world.hours
         reseeds += world.oracle.reseeds
+        clones += world.oracle.clones
         answered += world.oracle.answered
         refused += world.oracle.refused
         if hours >= HOURS / PARTS:
             break
     # It is not that nothing happened.
     assert reseeds > 100
+    assert clones > 20
     assert answered > 100
     assert refused > 10

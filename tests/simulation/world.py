@@ -3,9 +3,9 @@
     World(seed).run()
 
 One seed is one policy, one set of sources, and what befalls them: faults of every kind,
-a supervisor that is stopped, suspends, clients that draw, wait, flood and give up.  The
-seeder and what it owns, the sources' monitors and tests, and the generation page are the
-daemon's own; the oracle looks on.
+a supervisor that is stopped, suspends, copies of the machine, clients that draw, wait,
+flood and give up.  The seeder and what it owns, the sources' monitors and tests, and the
+generation page are the daemon's own; the oracle looks on.
 """
 
 import heapq
@@ -21,10 +21,12 @@ from hwentropyd.seeding.availability import AvailabilityPolicy
 from hwentropyd.seeding.pool import Contribution, SeedPolicy
 from hwentropyd.seeding.seeder import (
     Answer,
+    Cloned,
     Delivered,
     Demand,
     Drawn,
     Event,
+    Forget,
     FreshCancelled,
     FreshWanted,
     Publish,
@@ -144,6 +146,8 @@ class World:
                     case Reseed(seed, _):
                         self._writer.generation += 1
                         seed.wipe()
+                    case Forget():
+                        self._writer.generation += 1
                     case Publish(state, ok_until, serves_until):
                         self._writer.publish(state, _ns(ok_until), _ns(serves_until))
                     case Answer(_, met):
@@ -232,7 +236,13 @@ class World:
                 self._break(chance.choice(fickle), seconds)
         elif what < 0.75:
             self._freeze(seconds * chance.choice((1, 1, 10)))
-        elif what < 0.85:
+        elif what < 0.8:
+            # As it is noticed; what runs before is nobody's to see.
+            self._calm_since = self.now
+            for _ in range(chance.choice((1, 1, 3))):
+                self._inbox.appendleft(Cloned("simulated"))
+            self._pump()
+        elif what < 0.88:
             self.now += seconds * chance.choice((1, 100))  # suspended
             self._calm_since = self.now
         elif not self._flooding:

@@ -106,4 +106,5 @@ class StatusReporter:
             policy=self._policy,
             sockets=list(self._sockets),
             users=self._shares.status(),
+            clones=self._seeder.clones,
         )

@@ -3,6 +3,7 @@
     starting --first full-strength seed--> ok <--full-strength seed-- degraded, failed
     ok --fewer than min_groups healthy credited groups, or no reseed in time--> degraded
     degraded --degraded_seconds or degraded_bytes used up--> failed
+    any state --the machine was copied--> starting
 
 `degraded_seconds` are counted from the moment at which the seed became too old, even
 where nobody looked then (a suspend, a supervisor that was stopped): the generation page
@@ -32,6 +33,7 @@ GRACE_SECONDS: Final = 1.0
 
 #: The reason while the sources are at it.
 COLLECTING: Final = "collecting the first seed"
+COLLECTING_ANEW: Final = "this machine was copied ({}): collecting a new seed"
 
 
 class Cause(StrEnum):
@@ -63,6 +65,7 @@ class Availability:
     policy: AvailabilityPolicy
     state: ServiceState = ServiceState.STARTING
     reason: str = COLLECTING
+    _collecting: str = COLLECTING
     _seeded_at: float = 0.0
     _drawn: int = 0
     _degraded_at: float = 0.0
@@ -85,13 +88,20 @@ class Availability:
         self.state = ServiceState.OK
         self.reason = ""
 
+    def cloned(self, sign: str) -> None:
+        """The seed is another machine's too: it is as if there had been none."""
+        self.state = ServiceState.STARTING
+        self.reason = self._collecting = COLLECTING_ANEW.format(sign)
+        self._drawn = 0
+        self._groups = frozenset()
+
     def reseed_due(self, now: float, pooled: AbstractSet[str]) -> Cause | None:
         """Why the root should be reseeded as soon as the pool suffices, if it should.
 
         `pooled` are the groups with credit in the pool.
         """
         if self.state is ServiceState.STARTING:
-            return Cause.FIRST
+            return Cause.FIRST if self._collecting is COLLECTING else Cause.CLONE
         if now - self._seeded_at >= self.policy.reseed_seconds:
             return Cause.SCHEDULED_TIME
         if self._drawn >= self.policy.reseed_bytes:
@@ -106,7 +116,7 @@ class Availability:
         before = self.state
         self._groups &= healthy
         if before is ServiceState.STARTING:
-            self.reason = self.shortage(healthy) or COLLECTING
+            self.reason = self.shortage(healthy) or self._collecting
         if before is ServiceState.OK:
             self._degrade_if(now, healthy)
         if self.state is ServiceState.DEGRADED:

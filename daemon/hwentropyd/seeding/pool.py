@@ -97,6 +97,13 @@ class Pool:
         if kept and any(one.bits for one in kept):
             self._sources[source] = deque(replace(one, bits=0.0) for one in kept)
 
+    def drop(self) -> None:
+        """Overwrite all that is in it."""
+        for kept in self._sources.values():
+            for one in kept:
+                wipe(one.data)
+        self._sources.clear()
+
     def group_credits(self, since: float | None = None) -> dict[str, float]:
         """Credited bits by group, of contributions started at `since` or later."""
         credits_: dict[str, float] = {}

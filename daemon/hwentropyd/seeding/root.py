@@ -33,6 +33,8 @@ class Root:
                 "memory (LimitMEMLOCK=, ulimit -l)"
             )
         self._children = 0
+        self.reseeds = 0
+        """Seeds taken so far, the first one included."""
 
     @property
     def generation(self) -> int:
@@ -40,13 +42,8 @@ class Root:
         return self.page.generation
 
     @property
-    def reseeds(self) -> int:
-        """Seeds taken so far, the first one included."""
-        return self._drbg.reseeds
-
-    @property
     def seeded(self) -> bool:
-        """Whether there was a full-strength seed."""
+        """Whether there was a full-strength seed, and since the machine was copied."""
         return self._drbg.reseeds > 0
 
     def reseed(self, seed: Seed, before_publish: BeforePublish) -> int:
@@ -60,6 +57,7 @@ class Root:
             self._drbg.reseed(materials)
         finally:
             seed.wipe()
+        self.reseeds += 1
         generation = self.generation + 1
         before_publish(generation)
         self.page.generation = generation
@@ -69,6 +67,14 @@ class Root:
         """A seed for a child; no two calls ever give the same one."""
         self._children += 1
         return self._drbg.child_seed(b"%s %d" % (label, self._children), generation)
+
+    def forget(self) -> None:
+        """The machine was copied: no byte from this state any more, whoever has it.
+
+        The generation moves before there is a seed of it, so children wait for the next.
+        """
+        self._drbg.erase()
+        self.page.generation += 1
 
     def erase(self) -> None:
         """Forget the root key; for the end of the process."""

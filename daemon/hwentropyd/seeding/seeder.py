@@ -1,6 +1,6 @@
 """When to collect, when to reseed, whom to answer, what to say of it: pure.
 
-    samples, alarms, bytes drawn, requests, time  --handle(event, now)-->  actions
+    samples, alarms, bytes drawn, requests, clones, time  --handle(event, now)-->  actions
 
 It owns the pool, the availability and the fresh requests.  Whoever calls it carries the
 actions out in their order, before the next event; it is told of nothing else.
@@ -16,6 +16,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
+from hwentropy_core.memory import wipe
 from hwentropy_core.page import ServiceState
 
 from .availability import Availability, AvailabilityPolicy, Cause
@@ -100,11 +101,21 @@ class FreshCancelled:
 
 
 @dataclass(frozen=True, slots=True)
+class Cloned:
+    """This machine runs from memory that another one runs from too."""
+
+    sign: str
+    """What says so."""
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Time passed: twice a second, and at `wake_at`."""
 
 
-Event: TypeAlias = Delivered | SourceChanged | Drawn | FreshWanted | FreshCancelled | Tick
+Event: TypeAlias = (
+    Delivered | SourceChanged | Drawn | FreshWanted | FreshCancelled | Cloned | Tick
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +129,11 @@ class Reseed:
 
     seed: Seed
     cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Erase the state of every generator and end every lease, at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +162,7 @@ class Answer:
     reason: str = ""
 
 
-Action: TypeAlias = Demand | Reseed | Publish | Announce | Answer
+Action: TypeAlias = Demand | Reseed | Forget | Publish | Announce | Answer
 
 
 class Seeder:
@@ -161,6 +177,9 @@ class Seeder:
         self._reseeded_at = float("-inf")
         self._demanded_at = float("-inf")
         """When sources were last asked for the sake of fresh requests."""
+        self.clones = 0
+        """Signs that the machine was copied."""
+        self._cloned_at = float("-inf")
 
     @property
     def state(self) -> ServiceState:
@@ -184,6 +203,9 @@ class Seeder:
         """Take an event in; what has to be done for it, in this order."""
         match event:
             case Delivered(contribution):
+                if contribution.started < self._cloned_at:
+                    wipe(contribution.data)  # the other machine has it too
+                    return []
                 self._pool.add(contribution)
                 return self._evaluate(now)
             case SourceChanged(name, usable):
@@ -202,7 +224,17 @@ class Seeder:
                 return self._demand_if_fresh_wanted(now)
             case FreshCancelled(who):
                 self._fresh.forget(who)
+            case Cloned(sign):
+                return self._forget(sign, now)
         return []
+
+    def _forget(self, sign: str, now: float) -> list[Action]:
+        """Begin anew, from samples that are read from now on."""
+        self.clones += 1
+        self._cloned_at = now
+        self._pool.drop()
+        self._availability.cloned(sign)
+        return [Forget(), self._publish(), self._announce(), Demand()]
 
     def _evaluate(self, now: float) -> list[Action]:
         """Reseed if it is due or asked for and the pool suffices; then judge the state."""

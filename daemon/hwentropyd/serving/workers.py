@@ -245,6 +245,11 @@ class WorkerPool:
         for worker in list(self.workers):
             self._send_seed(worker, generation)
 
+    def forget(self) -> None:
+        """The generation has moved, and its seeds are still to come."""
+        for worker in self.workers:
+            worker.send(channel.Forget())
+
     def wake(self) -> None:
         """The state on the page changed."""
         for worker in self.workers:

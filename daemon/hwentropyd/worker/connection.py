@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from hwentropy_core.drbg import Keystream
 from hwentropy_core.limits import SMALL_BYTES
 from hwentropy_core.memory import wipe
-from hwentropy_core.page import ServiceState
+from hwentropy_core.page import PageReader, ServiceState
 from hwentropy_core.wire import HEADER
 
 from .drbg import SeedNotReceivedError, WorkerDrbg
@@ -196,11 +196,15 @@ class ClientConnection:
         outbox = buffers.outbox[: self._chunk if load.quiet else min(self._chunk, TURN_BYTES)]
         used = outbox[:0]
         stream: Keystream | None = None
+        words = self._generator.words
+        generation = words[PageReader.GENERATION]
         total = self._remaining()
         try:
             if total > SMALL_BYTES:
                 stream = self._generator.keystream()
             while self._replies:
+                if stream is not None and words[PageReader.GENERATION] != generation:
+                    break  # what is left is made of the new seed
                 # Then nobody waits for the lock, and one call sends it as it is taken.
                 alone = load.alone
                 with nullcontext() if stream is None else load.bulk:

@@ -80,6 +80,11 @@ class WorkerDrbg:
             wipe(seed)
             self._seeded.notify_all()
 
+    def forget(self) -> None:
+        """Erase the state; a seed of a later generation is needed before the next byte."""
+        with self._seeded:
+            self._drbg.erase()
+
     def read_into(self, out: memoryview) -> None:
         """Overwrite `out` with fresh output."""
         if len(out) > SMALL_BYTES:

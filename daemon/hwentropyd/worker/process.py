@@ -54,6 +54,8 @@ class WorkerProcess:
                 self._adopt(message, fds)
             elif isinstance(message, channel.Seed):
                 self._generator.seed(message.generation, bytearray(message.seed))
+            elif isinstance(message, channel.Forget):
+                self._generator.forget()
             elif isinstance(message, channel.Fresh):
                 met = Status.OK if message.met else Status.FAILED_CLOSED
                 self._engine.answer_fresh(message.id, met)

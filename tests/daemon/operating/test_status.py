@@ -61,6 +61,7 @@ class Parts:
         self.workers.status.return_value = [
             WorkerStatus(pid=7, connections=1, requests=2, bytes=3)
         ]
+        self.seeder.clones = 6
         self.sampler: Any = mocker.create_autospec(Sampler, instance=True)
         self.root: Any = mocker.create_autospec(Root, instance=True)
         self.root.generation, self.root.reseeds = 4, 5
@@ -85,7 +86,7 @@ def test_the_status_is_what_the_parts_say(mocker: MockerFixture) -> None:
     parts.now += 2.5
     status = parts.reporter.status()
     assert (status.state, status.reason) == ("ok", "")
-    assert (status.generation, status.reseeds) == (4, 5)
+    assert (status.generation, status.reseeds, status.clones) == (4, 5, 6)
     assert (status.version, status.pid) == (VERSION, os.getpid())
     assert status.uptime_seconds == 2.5
     assert status.workers == parts.workers.status.return_value

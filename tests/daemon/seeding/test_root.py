@@ -103,3 +103,33 @@ def test_erase_forgets() -> None:
     root.erase()
     with pytest.raises(RuntimeError, match="not seeded"):
         root.child_seed(b"w", 1)
+
+
+def test_a_copied_machine_forgets_and_moves_the_generation_at_once() -> None:
+    """Leases end with it; there is no seed of the new generation, and no child's either."""
+    root = Root()
+    reader = PageReader(root.page.fd)
+    root.reseed(seed(b"x"), lambda _: None)
+    epoch = reader.words[PageReader.EPOCH]
+    root.forget()
+    assert (reader.generation, reader.words[PageReader.EPOCH]) == (2, epoch + 1)
+    assert not root.seeded
+    with pytest.raises(RuntimeError, match="not seeded"):
+        root.child_seed(b"w", 2)
+    assert root.reseed(seed(b"y"), lambda _: None) == 3
+    assert root.reseeds == 2
+
+
+def test_two_copies_with_the_same_new_seed_differ(mocker: MockerFixture) -> None:
+    """Nothing of what they share is left, and the clock tells them apart."""
+    clock = mocker.patch("hwentropyd.seeding.root.time.time_ns", return_value=1)
+    given = []
+    for now in (2, 3):
+        root = Root()
+        root.reseed(seed(b"x"), lambda _: None)
+        root.forget()
+        clock.return_value = now
+        root.reseed(seed(b"y"), lambda _: None)
+        given.append(bytes(root.child_seed(b"w", 3)))
+        clock.return_value = 1
+    assert given[0] != given[1]

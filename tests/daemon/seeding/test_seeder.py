@@ -14,10 +14,12 @@ from hwentropyd.seeding.seeder import (
     Action,
     Announce,
     Answer,
+    Cloned,
     Delivered,
     Demand,
     Drawn,
     Event,
+    Forget,
     FreshCancelled,
     FreshWanted,
     Publish,
@@ -316,3 +318,64 @@ def test_who_is_gone_is_not_answered() -> None:
     bench.at(2.0, FreshCancelled("z"))
     assert bench.seeder.wake_at is None
     assert bench.at(2.5, Tick()) == bench.give(2.6) == []
+
+
+# Copies of the machine
+
+COPIED = "this machine was copied (a sign): collecting a new seed"
+
+
+def test_a_copied_machine_forgets_before_anything_else() -> None:
+    """State first, then what is shown and said, then the demand for samples of its own."""
+    bench = Bench().seeded()
+    forget, publish, announce, demand = bench.at(7.0, Cloned("a sign"))
+    assert forget == Forget()
+    assert isinstance(publish, Publish)
+    assert publish.state is ServiceState.STARTING
+    assert announce == Announce(ServiceState.STARTING, COPIED)
+    assert demand == Demand()
+    assert bench.seeder.clones == 1
+    assert bench.at(7.5, Tick()) == [Demand()]
+    assert bench.seeder.reason == COPIED
+
+
+def test_a_copied_machine_is_seeded_from_what_is_read_after_the_sign_alone() -> None:
+    """What was pooled, and what was being read, the other machine has too."""
+    bench = Bench(AnySource("a", "x"), AnySource("b", "y")).seeded()
+    pooled = bytearray(b"known")
+    bench.at(6.0, Delivered(Contribution("b", "y", pooled, FULL, 6.0)))
+    bench.at(7.0, Cloned("a sign"))
+    assert pooled == bytes(5)
+    under_way = bytearray(b"known too")
+    assert bench.at(7.1, Delivered(Contribution("a", "x", under_way, FULL, 6.9))) == []
+    assert under_way == bytes(9)
+    [reseed] = only(Reseed, bench.give(7.2, started=7.0))
+    assert [label for label, _ in reseed.seed.materials] == [b"source a"]
+    assert reseed.cause is Cause.CLONE
+    assert bench.seeder.state is ServiceState.OK
+
+
+def test_every_sign_counts_and_begins_anew() -> None:
+    """A copy may be copied: what was read between two signs is not the last one's own."""
+    bench = Bench().seeded()
+    bench.at(7.0, Cloned("one"))
+    bench.give(7.1, FULL - 1)
+    assert only(Announce, bench.at(7.2, Cloned("another")))[0].reason == COPIED.replace(
+        "a sign", "another"
+    )
+    assert not only(Reseed, bench.give(7.3, 1))
+    assert only(Reseed, bench.give(7.4, FULL - 1))
+    assert bench.seeder.clones == 2
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_who_waits_for_fresh_entropy_waits_for_that_of_this_copy(usable: bool) -> None:  # noqa: FBT001 (a table)
+    """It is met by the new seed, and refused at its own time where none comes."""
+    bench = Bench(AnySource("a", "x")).seeded()
+    bench.at(7.0, FreshWanted("x"))
+    bench.at(7.1, Cloned("a sign"))
+    bench.sources[0].usable = usable
+    if usable:
+        assert only(Answer, bench.give(7.2)) == [Answer("x", met=True)]
+    else:
+        assert "0 healthy" in only(Answer, bench.at(17.0, Tick()))[0].reason

@@ -16,6 +16,7 @@ from hwentropyd import channel
 from hwentropyd.channel import Fresh, Pong, Ready
 from hwentropyd.child import Child, Children
 from hwentropyd.config.schema import ServerConfig
+from hwentropyd.seeding.pool import Seed
 from hwentropyd.seeding.root import Root
 from hwentropyd.serving.incoming import Incoming
 from hwentropyd.serving.workers import WorkerHandle, WorkerPool
@@ -163,6 +164,26 @@ def test_messages_come_in_their_order_and_none_is_lost(bench: Bench) -> None:
 
         await until(all_heard)
         assert heard == list(range(sent))
+
+    run(talk)
+
+
+def test_all_workers_are_told_to_forget_and_a_new_one_has_nothing_to_forget(
+    bench: Bench,
+) -> None:
+    """No seed goes to anybody before there is one of this copy's own."""
+
+    async def talk() -> None:
+        bench.root.reseed(Seed([(b"source a", bytearray(40))], {}, frozenset()), lambda _: None)
+        pool = bench.pool(workers=2)
+        for process in bench.processes:
+            assert [type(one) for one in process.heard()] == [channel.Seed]
+        bench.root.forget()
+        pool.forget()
+        for process in bench.processes:
+            assert process.heard() == [channel.Forget()]
+        bench.pool(workers=1)
+        assert bench.processes[-1].heard() == []
 
     run(talk)
 

@@ -14,14 +14,17 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Self
+from itertools import count
+from typing import Any, Self, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pytest_mock import MockerFixture
 
+from hwentropy_core.drbg import Drbg
 from hwentropy_core.limits import MAX_READ, SMALL_BYTES
 from hwentropy_core.page import PageReader, PageWriter, ServiceState
 from hwentropy_core.wire import (
@@ -590,6 +593,33 @@ def test_in_a_crowd_nobody_waits_for_a_client() -> None:
             asked += 1
             assert asked < 5000
             bench.serve()
+
+
+def test_a_large_reply_under_way_goes_on_from_the_new_seed() -> None:
+    """What is made once the generation has moved is nothing that the old seed says."""
+    with Bench().seeded() as bench:
+        bench.load.quiet = True
+        bench.connection._chunk = 4096
+        chunks = count()
+
+        class Moves(nullcontext[None]):
+            """The lock of whoever makes a piece, which the supervisor comes before."""
+
+            def __enter__(self) -> None:
+                if next(chunks) == 2:
+                    bench.generator.seed(2, bytearray(b"t" * 32))
+                    bench.page.generation = 2
+
+        bench.load.bulk = cast("threading.Lock", Moves())
+        [(_, data)] = bench.ask(read(8 * 4096))
+    reference = Drbg(b"worker")
+    reference.reseed([(b"parent", bytearray(b"s" * 32))])
+    old = bytearray(8 * 4096)
+    reference.keystream().fill(memoryview(old))
+    # The third piece was begun as the generation moved.
+    assert data[: 3 * 4096 - HEADER.size] == old[: 3 * 4096 - HEADER.size]
+    assert data[3 * 4096 - HEADER.size :][:32] not in old
+    assert next(chunks) > 3
 
 
 @pytest.mark.parametrize("role", [Role.ENTROPY, Role.STREAM])

@@ -247,3 +247,20 @@ def test_much_is_reported_at_once(bench: Bench) -> None:
     assert bench.reports == [REPORT_BYTES]
     bench.generator.count(2)
     assert bench.reports == [REPORT_BYTES, REPORT_BYTES + 1]
+
+
+def test_what_is_forgotten_gives_nothing_and_comes_to_nothing(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """Not a byte until the next seed, which is mixed into no old key."""
+    mocker.patch.object(module, "SEED_WAIT", 0.002)
+    bench.seed(1, fill=b"a")
+    bench.draw()
+    bench.page.generation = 2  # as Root.forget does
+    bench.generator.forget()
+    with pytest.raises(SeedNotReceivedError):
+        bench.draw()
+    with pytest.raises(SeedNotReceivedError):
+        bench.generator.lease_seed()
+    bench.seed(3, fill=b"b")
+    assert bench.draw() == expected([b"b"])
