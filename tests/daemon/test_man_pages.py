@@ -6,7 +6,6 @@ How the pages format and install is in tests/client/test_man_pages.py.
 
 import argparse
 import inspect
-import json
 import re
 import shlex
 from pathlib import Path
@@ -22,7 +21,6 @@ from hwentropy_sources.contract import SourceConfig
 from hwentropy_sources.health.monitor import SourceState
 from hwentropy_sources.registry import BUILT_IN, default_kinds, source_class
 from hwentropyd import command
-from hwentropyd.config import words as config_words
 from hwentropyd.config.load import DEFAULT_FILE, load
 from hwentropyd.config.schema import (
     AccessConfig,
@@ -53,19 +51,6 @@ TABLES: dict[str, type[Any]] = {
     "[sources.NAME]": SourceConfig,
 }
 
-#: What holds for a key that has no default of its own.
-UNSET = {
-    "unread_bytes": "24 KiB for each connection",
-    "connections": "the fair share",
-    "requests_per_second": "no limit",
-    "bytes_per_second": "no limit",
-    "kind": "the name of the table",
-    "group": "what the source says of itself",
-    "min_entropy": "the figure of the kind",
-    "hwrng.path": "the device that the kernel has, found in /sys",
-    "tpm2.tcti": "the first /dev/tpmrmN",
-}
-
 
 def actions() -> list[argparse.Action]:
     """The options of hwentropyd."""
@@ -80,15 +65,6 @@ def keys_of(heading: str) -> dict[str, Any]:
         return fields
     common = {one.encode_name for one in msgspec.structs.fields(SourceConfig)}
     return {key: one for key, one in fields.items() if key not in common}
-
-
-def written(value: object) -> str:
-    """A default as the page has it, which is as TOML has it."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, tuple):
-        return json.dumps(value)
-    return str(value).lower() if isinstance(value, bool | int) else f'"{value}"'
 
 
 # hwentropyd
@@ -193,24 +169,6 @@ def test_the_examples_can_be_typed(line: str) -> None:
 def test_the_tables_are_those_that_the_daemon_knows() -> None:
     """Of the sources each built-in kind, in the order of a status."""
     assert list(KEYS.below("TABLES")) == [*TABLES, *BUILT_IN]
-
-
-@pytest.mark.parametrize("heading", [*TABLES, *BUILT_IN])
-def test_a_table_has_the_keys_that_the_page_says(heading: str) -> None:
-    """All of them and no other; each text begins with what it takes and its default."""
-    items = {item.named("Cm")[0]: item.text for item in KEYS.below("TABLES")[heading].items}
-    fields = keys_of(heading)
-    struct = TABLES.get(heading) or source_class(heading).Config
-    assert list(items) == list(fields)
-    for key, field in fields.items():
-        takes = config_words.allowed(struct, key)
-        if field.required:
-            said = "no default, it has to be set"
-        else:
-            unset = UNSET.get(key) or UNSET.get(f"{heading}.{key}")
-            said = f"default {unset or written(field.default)}"
-            assert (unset is None) == (field.default not in {None, ""}), key
-        assert items[key].lower().startswith(f"{takes}; {said}.".lower()), key
 
 
 @pytest.mark.parametrize("kind", BUILT_IN)

@@ -14,37 +14,18 @@ from typing import Any, ClassVar
 import msgspec
 import pytest
 from pytest_mock import MockerFixture
+from tools.keys import KEY, SHIPPED, TABLES, shipped
 
 from hwentropy_sources import registry
 from hwentropy_sources.contract import Claim, Description, Source, SourceConfig
-from hwentropy_sources.registry import BUILT_IN, default_kinds, source_class
+from hwentropy_sources.registry import default_kinds
 from hwentropyd.command import main
 from hwentropyd.config import words as config_words
 from hwentropyd.config.load import MAX_FILE_BYTES, ConfigError, load
-from hwentropyd.config.schema import (
-    AccessConfig,
-    LimitsConfig,
-    PoolConfig,
-    ServerConfig,
-)
+from hwentropyd.config.schema import LimitsConfig, PoolConfig, ServerConfig
 
 ROOT = Path(__file__).parents[3]
-SHIPPED = ROOT / "config" / "hwentropyd.toml"
 EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.toml"))
-GUIDE = ROOT / "docs" / "configuration.md"
-
-#: `key = value`, set or commented out.
-_KEY = re.compile(r"^(?P<off># )?(?P<key>[a-z][a-z_0-9]*) = (?P<value>.+)$")
-
-#: The tables that are no source's.
-GENERAL: dict[str, type[Any]] = {
-    "pool": PoolConfig,
-    "server": ServerConfig,
-    "limits": LimitsConfig,
-    "access": AccessConfig,
-}
-
-GENERAL_AND_SOURCE: list[type[Any]] = [*GENERAL.values(), SourceConfig]
 
 Write = Callable[[str], Path]
 
@@ -68,36 +49,9 @@ def built_in(tmp_path: Path, mocker: MockerFixture) -> Any:
     return load()
 
 
-def structs() -> dict[str, type[Any]]:
-    """Every table that the daemon knows, with its structure."""
-    kinds = {f"sources.{kind}": source_class(kind).Config for kind in BUILT_IN}
-    return {**GENERAL, **kinds}
-
-
 def fields_of(struct: type[Any]) -> dict[str, Any]:
     """Keys of a structure."""
     return {field.encode_name: field for field in msgspec.structs.fields(struct)}
-
-
-def documented() -> dict[str, dict[str, tuple[bool, str, str]]]:
-    """Tables of the shipped file: key -> (commented out, value, comment before it)."""
-    tables: dict[str, dict[str, tuple[bool, str, str]]] = {}
-    table = ""
-    comment: list[str] = []
-    for line in SHIPPED.read_text().splitlines():
-        if match := re.fullmatch(r"\[(.+)\]", line):
-            table = match[1]
-            tables[table] = {}
-            comment = []
-        elif table and (match := _KEY.match(line)):
-            words = " ".join(comment).lower()
-            tables[table][match["key"]] = (bool(match["off"]), match["value"], words)
-            comment = []
-        elif line.startswith("# "):
-            comment.append(line[2:])
-        else:
-            comment = []
-    return tables
 
 
 def test_the_shipped_file_says_what_holds_without_it(built_in: Any) -> None:
@@ -115,44 +69,34 @@ def test_the_shipped_file_says_what_holds_without_it(built_in: Any) -> None:
     assert (shipped.files, built_in.files) == ((SHIPPED,), ())
 
 
-@pytest.mark.parametrize("table", structs())
+@pytest.mark.parametrize("table", TABLES)
 def test_the_shipped_file_shows_every_key(table: str) -> None:
     """A key that the code knows is there: set, or commented out where it has no default."""
-    shown = documented()[table]
+    shown = shipped()[table]
     common = set() if table == "sources.os" else set(fields_of(SourceConfig))
-    fields = fields_of(structs()[table])
+    fields = fields_of(TABLES[table])
     wanted = set(fields) - (common if table.startswith("sources.") else set())
     assert wanted <= shown.keys()
     for key in wanted:
-        off = shown[key][0]
+        off = shown[key].off
         assert off == (
             fields[key].required or (fields[key].default in {None, ""} and key != "tcti")
         )
 
 
-@pytest.mark.parametrize("table", structs())
-def test_the_shipped_file_says_what_a_key_takes(table: str) -> None:
-    """The range in the comment is the range in the code."""
-    struct = structs()[table]
-    for key, (_, _, comment) in documented()[table].items():
-        if table != "sources.os" and key == "enabled":
-            continue  # explained in the first table
-        assert config_words.allowed(struct, key).lower() in comment, key
-
-
 def test_the_shipped_file_holds_no_key_of_nobody() -> None:
     """Neither a table nor a key, set or commented out, that the code does not know."""
-    shown = documented()
-    assert shown.keys() == structs().keys()
+    shown = shipped()
+    assert shown.keys() == TABLES.keys()
     for table, keys in shown.items():
-        assert keys.keys() <= fields_of(structs()[table]).keys()
+        assert keys.keys() <= fields_of(TABLES[table]).keys()
 
 
 def test_what_the_shipped_file_has_commented_out_would_be_accepted(write: Write) -> None:
     """Somebody who takes a `#` away gets what the comment shows."""
     lines = []
     for line in SHIPPED.read_text().splitlines():
-        match = _KEY.match(line)
+        match = KEY.fullmatch(line)
         lines.append(f"{match['key']} = {match['value']}" if match and match["off"] else line)
     assert [one.name for one in load(write("\n".join(lines))).sources] == list(default_kinds())
 
@@ -167,22 +111,6 @@ def test_the_examples_load_and_change_something(example: Path) -> None:
 def test_there_are_examples() -> None:
     """The test above has something to look at."""
     assert len(EXAMPLES) >= 3
-
-
-def test_the_guide_has_a_row_for_every_key() -> None:
-    """docs/configuration.md: key, default and what is allowed, as in the code."""
-    rows = {
-        match[1]: line
-        for line in GUIDE.read_text().splitlines()
-        if (match := re.match(r"\| `([a-z_]+)` \|", line))
-    }
-    for struct in GENERAL_AND_SOURCE:
-        for key, field in fields_of(struct).items():
-            assert config_words.allowed(struct, key).lower() in rows[key].lower(), key
-            if field.default not in {None, ""}:
-                default = str(field.default).lower().replace("('*',)", '["*"]')
-                assert f"| `{default.removesuffix('.0')}`" in rows[key], key
-    assert rows.keys() == {key for struct in GENERAL_AND_SOURCE for key in fields_of(struct)}
 
 
 # Which file says it
@@ -560,14 +488,14 @@ def test_what_may_not_be_read_is_an_error(open_dir: Path, mocker: MockerFixture)
         load()
 
 
-@pytest.mark.parametrize("table", structs())
+@pytest.mark.parametrize("table", TABLES)
 def test_every_key_refuses_what_is_no_value_of_it(write: Write, table: str) -> None:
     """A table in the place of a value: the error is of that key and says what it takes."""
-    for key in fields_of(structs()[table]):
+    for key in fields_of(TABLES[table]):
         file = write(f"[{table}]\n{key} = {{ a = 1 }}\n")
         with pytest.raises(ConfigError) as caught:
             load(file)
-        takes = config_words.allowed(structs()[table], key)
+        takes = config_words.allowed(TABLES[table], key)
         assert str(caught.value) == f"{file}: {table}.{key}: must be {takes}, not a table"
 
 
