@@ -18,10 +18,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from tools import run as tools_run
-
 from bench import load, machine, measure, service
 from bench.table import Section, number
+from tools import run as tools_run
 
 #: 10^6 bytes, with a TPM.
 SUPERVISOR_LIMIT: Final = 36.0
