@@ -36,7 +36,8 @@ from .serving.access import Rules
 from .serving.gate import Gate
 from .serving.listeners import Listeners
 from .serving.shares import Shares
-from .serving.workers import PING_SECONDS, WorkerHandle, WorkerPool
+from .serving.worker_handle import WorkerHandle
+from .serving.workers import PING_SECONDS, WorkerPool
 
 log = logging.getLogger(__name__)
 

@@ -1,13 +1,9 @@
 """The template: `hwentropyd.template REQUESTS_FD`, the parent of every child.
 
 It is executed afresh, imports what workers and collectors need, and then forks one
-for every request: a child costs the pages that it changes and no import.  It never
-held a key, a sample or a configuration, so a child's memory holds none either.  One
-thread, no event loop: what it has at a fork is all there is.
-
-    request   a role and a log level; with it the child's end of its channel, and
-              where to report
-    report    started (with a pidfd), not started and why, ended with a wait status
+for every request (template_messages.py): a child costs the pages that it changes and no
+import.  It never held a key, a sample or a configuration, so a child's memory holds none
+either.  One thread, no event loop: what it has at a fork is all there is.
 
 Whatever a child leaves behind is adopted (PR_SET_CHILD_SUBREAPER) and killed when a
 child ends.  When the supervisor is gone, the requests' end closes: then all are

@@ -15,7 +15,7 @@ from hwentropyd.config.load import load
 from hwentropyd.operating.notify import Notifier
 from hwentropyd.seeding.seeder import Seeder
 from hwentropyd.serving.listeners import Listeners
-from hwentropyd.serving.workers import WorkerHandle
+from hwentropyd.serving.worker_handle import WorkerHandle
 from hwentropyd.supervisor import NotEnoughEntropyError, Supervisor
 
 Scenario = Callable[[Supervisor], Awaitable[None]]

@@ -4,16 +4,12 @@ Each worker is a child (`hwentropyd.child`) at the other end of a SEQPACKET sock
 pair.  One whose process or channel ends is replaced; one that does not answer a ping
 gets no connection, and is killed if that goes on.
 
-No message to a worker is lost: what the channel does not take at once waits its
-turn here.  A connection is not a message that waits: it goes to another worker,
-or is held until one has room.
+A connection that no worker can take now is held until one has room.
 """
 
 import asyncio
 import contextlib
-import errno
 import logging
-import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -22,22 +18,20 @@ from hwentropy_core.memory import wipe
 from hwentropy_core.page import ServiceState
 from hwentropy_core.status import WorkerStatus
 from hwentropyd import channel
-from hwentropyd.child import REPORT_SECONDS, Child, Children
+from hwentropyd.child import REPORT_SECONDS, Children
 from hwentropyd.config.schema import ServerConfig
 from hwentropyd.seeding.root import Root
 from hwentropyd.worker.settings import WorkerSettings
 
 from .incoming import Incoming
+from .starts import Starts
+from .worker_handle import WorkerHandle
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks at whether a worker answered its last ping: two messages
 #: of some 50 us each, 0.02 % of a core a worker.
 PING_SECONDS: Final = 0.5
-
-#: Seconds without an answer after which a worker gets no connection: a busy one takes
-#: some twenty milliseconds, and another one is there, or the backlog, meanwhile.
-ANSWER_SECONDS: Final = 1.0
 
 #: Looks without an answer after which a worker is killed, with all its connections:
 #: 10 s.  It has some 3 MB of its own, 750 pages, which a machine that swaps reads back
@@ -49,117 +43,9 @@ SILENT_LOOKS: Final = 20
 #: not wait for one that hangs.
 COUNT_SECONDS: Final = 0.2
 
-#: Pause before a worker is replaced that died within LIVED_SECONDS of its start.
-RESPAWN_SECONDS: Final = 0.5
-LIVED_SECONDS: Final = 1.0
-
-#: Where one could not even be started the pause doubles, up to this: what keeps it from
-#: that seldom goes by itself, and each try takes some ten milliseconds of a core.
-LONGEST_RESPAWN_SECONDS: Final = 8.0
-
 #: Seconds for a worker to end after Stop: its own 0.6 and the way there, so that
 #: all of a stop takes less than a second.
 STOP_SECONDS: Final = 0.85
-
-#: The channel is full: a worker is slower than messages or connections come.
-_FULL: Final = {errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS}
-
-
-class WorkerHandle:
-    """One worker process."""
-
-    def __init__(
-        self, child: Child, number: int, loop: asyncio.AbstractEventLoop, now: float
-    ) -> None:
-        self._loop = loop
-        self._queue: deque[bytes] = deque()
-        self.child = child
-        self.sock = child.sock
-        self.number = number
-        self.started = now
-        self.asked: float | None = None
-        """When the ping was sent that it has not answered yet."""
-        self.silent_looks = 0
-        """How often that was seen since."""
-        self.ready = False
-        self.hung_up = False
-        """Whether its channel is closed, and its end to be reported."""
-        self.connections: dict[int, Incoming] = {}
-        """By number; the socket of each is closed here."""
-        self.requests = 0
-        self.bytes = 0
-
-    @property
-    def pid(self) -> int:
-        """Its process id; 0 until it is known to be started."""
-        return self.child.pid
-
-    def serves(self, now: float) -> bool:
-        """Whether it may be given a connection: it is ready, and answers."""
-        waits = 0.0 if self.asked is None else now - self.asked
-        return self.ready and not self.hung_up and waits < ANSWER_SECONDS
-
-    def send(self, message: channel.Message) -> None:
-        """Send a message, in its turn if the channel is full.
-
-        The queue is bounded by the answers to its own requests and by the seeds of
-        SILENT_LOOKS, at most four a second (seeder.FRESH_SECONDS) beside those of
-        `reseed_bytes`.  To one that is closed there is nothing to say: a request of its
-        may be met in that moment.
-        """
-        if self.sock.fileno() < 0:
-            return
-        self._queue.append(message.encode())
-        if len(self._queue) == 1:
-            self._flush()
-
-    def ask(self, now: float) -> None:
-        """Send it a ping."""
-        self.asked = now
-        self.send(channel.Ping())
-
-    def hand_over(self, message: channel.Assign, fd: int) -> bool:
-        """Give it a connection; False when it cannot take it now or ever."""
-        return not self._queue and self._sent(message.encode(), [fd])
-
-    def close(self) -> None:
-        """Kill it and close the channel."""
-        self._loop.remove_reader(self.sock)
-        self._loop.remove_writer(self.sock)
-        self._loop.remove_reader(self.child.report)
-        self._queue.clear()
-        self.child.kill()
-        self.child.close()
-
-    def _flush(self) -> None:
-        while self._queue and self._sent(self._queue[0], []):
-            self._queue.popleft()
-        if self._queue:
-            self._loop.add_writer(self.sock, self._flush)
-        else:
-            self._loop.remove_writer(self.sock)
-
-    def _sent(self, datagram: bytes, fds: list[int]) -> bool:
-        try:
-            socket.send_fds(self.sock, [datagram], fds)
-        except OSError as error:
-            if error.errno in _FULL:
-                return False
-            # Its end is closed: there is nobody to tell, and its own end comes next.
-            log.debug("worker %d: %s", self.pid, error.strerror)
-            self._queue.clear()
-            return False
-        return True
-
-    def status(self, now: float) -> WorkerStatus:
-        """What `hwentropy status` shows of it."""
-        return WorkerStatus(
-            pid=self.pid,
-            connections=len(self.connections),
-            requests=self.requests,
-            bytes=self.bytes,
-            serving=self.serves(now),
-        )
 
 
 class WorkerPool:
@@ -199,10 +85,7 @@ class WorkerPool:
         self._held: deque[Incoming] = deque()
         self._counted = asyncio.Event()
         """Whether a worker has answered a ping, or is gone, since it was last cleared."""
-        self._failures = 0
-        """Starts that failed since all workers were there."""
-        self._failure = ""
-        """Why the last of them did."""
+        self._starts = Starts(server.workers)
 
     def start(self) -> None:
         """Start the workers."""
@@ -222,8 +105,8 @@ class WorkerPool:
         """How the service is for want of workers; None while one serves."""
         if self._serving():
             return None
-        if self._failure:
-            return ServiceState.FAILED, f"no worker can be started: {self._failure}"
+        if self._starts.failure:
+            return ServiceState.FAILED, f"no worker can be started: {self._starts.failure}"
         if any(worker.ready for worker in self.workers):
             return ServiceState.FAILED, "no worker answers"
         return ServiceState.STARTING, "no worker is ready yet"
@@ -269,8 +152,7 @@ class WorkerPool:
                 log.warning("worker %d %s: killed, to be replaced", worker.pid, what)
                 worker.child.kill()
         ready = sum(worker.ready for worker in self.workers)
-        if self._failures and ready == self.server.workers:
-            self._failures, self._failure = 0, ""
+        if ready == self.server.workers and self._starts.all_there():
             log.info("all workers serve again")
 
     async def count(self) -> None:
@@ -443,18 +325,17 @@ class WorkerPool:
             self._not_started(f"its process {how}")
             return
         log.warning("worker %d %s: replaced", worker.pid, how)
-        if self._clock() - worker.started < LIVED_SECONDS:
-            self.loop.call_later(RESPAWN_SECONDS, self._spawn)
-        else:
-            self._spawn()
+        self._spawn_in(self._starts.died(self._clock() - worker.started))
 
     def _not_started(self, reason: str) -> None:
         """Try again after a pause; say why once."""
-        if reason != self._failure:
+        pause, new = self._starts.failed(reason)
+        if new:
             log.warning("a worker cannot be started: %s; tried again", reason)
-        self._failure = reason
-        # Each of the workers that are wanted may fail as often before it grows.
-        doublings = min(self._failures // self.server.workers, 8)
-        self._failures += 1
-        pause = min(RESPAWN_SECONDS * 2.0**doublings, LONGEST_RESPAWN_SECONDS)
-        self.loop.call_later(pause, self._spawn)
+        self._spawn_in(pause)
+
+    def _spawn_in(self, pause: float) -> None:
+        if pause:
+            self.loop.call_later(pause, self._spawn)
+        else:
+            self._spawn()

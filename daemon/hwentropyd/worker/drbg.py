@@ -11,6 +11,7 @@ supervisor that is stuck does not keep it.
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from hwentropy_core.drbg import Keystream
@@ -18,7 +19,7 @@ from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import KEY_BYTES, SMALL_BYTES
 from hwentropy_core.locked import locked_drbg
 from hwentropy_core.memory import wipe
-from hwentropy_core.page import PageReader, ServiceState, boottime
+from hwentropy_core.page import PageReader, ServiceState
 
 #: Seconds to wait for the seed of a generation that is already on the page.  It
 #: is in the channel by then, so this is only ever reached when the worker's main
@@ -39,6 +40,10 @@ _RENEWAL_LOOK: Final = 0.01
 REPORT_BYTES: Final = 16 << 20
 
 
+#: `page.boottime` without a frame of Python: it is asked at every small read.
+_BOOTTIME: Final = partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME)
+
+
 class SeedNotReceivedError(HwentropyError):
     """The generation moved and no seed for it came."""
 
@@ -46,8 +51,17 @@ class SeedNotReceivedError(HwentropyError):
 class WorkerDrbg:
     """The worker's child DRBG behind a lock."""
 
-    def __init__(self, page: PageReader, report: Callable[[], None]) -> None:
-        """`report` is called, from any thread, at every REPORT_BYTES drawn."""
+    def __init__(
+        self,
+        page: PageReader,
+        report: Callable[[], None],
+        clock: Callable[[], int] = _BOOTTIME,
+    ) -> None:
+        """`report` is called, from any thread, at every REPORT_BYTES drawn.
+
+        `clock` is that of the page, in nanoseconds.
+        """
+        self.clock = clock
         self.words = page.words
         self._page = page
         self._overdue = 0
@@ -67,7 +81,7 @@ class WorkerDrbg:
     @property
     def state(self) -> ServiceState:
         """The service state as of now; waits where the page may be about to be renewed."""
-        state = self._page.state_at(boottime())
+        state = self._page.state_at(self.clock())
         if state is ServiceState.FAILED and self._page.state is not state:
             return self._await_renewal()
         return state
@@ -150,7 +164,7 @@ class WorkerDrbg:
         if overdue != self._overdue:
             self._overdue = overdue
             self._renewal_ends = time.monotonic() + RENEWAL_SECONDS
-        while (state := self._page.state_at(boottime())) is ServiceState.FAILED:
+        while (state := self._page.state_at(self.clock())) is ServiceState.FAILED:
             if time.monotonic() >= self._renewal_ends:
                 break
             time.sleep(_RENEWAL_LOOK)

@@ -16,14 +16,9 @@ from hwentropyd.child import Child, Children
 from hwentropyd.config.schema import ServerConfig
 from hwentropyd.seeding.pool import Seed
 from hwentropyd.seeding.root import Root
-from hwentropyd.serving import workers as workers_module
-from hwentropyd.serving.workers import (
-    ANSWER_SECONDS,
-    LIVED_SECONDS,
-    SILENT_LOOKS,
-    WorkerHandle,
-    WorkerPool,
-)
+from hwentropyd.serving.starts import LIVED_SECONDS
+from hwentropyd.serving.worker_handle import ANSWER_SECONDS, WorkerHandle
+from hwentropyd.serving.workers import SILENT_LOOKS, WorkerPool
 from support.raw_client import PATIENCE
 
 pytestmark = pytest.mark.process
@@ -159,7 +154,7 @@ def test_a_worker_that_cannot_be_started_is_tried_again(
                 return real(children, *given)  # type: ignore[arg-type]
 
             mocker.patch.object(Children, "start", sometimes)
-            mocker.patch.object(workers_module, "RESPAWN_SECONDS", 0.01)
+            mocker.patch("hwentropyd.serving.starts.RESPAWN_SECONDS", 0.01)
             os.kill(lost.pid, signal.SIGKILL)
             await until_replaced(pool, lost)
             assert well in pool.workers

@@ -1,12 +1,8 @@
-"""The pool of workers with processes of the test's own: a socket pair for each.
+"""The pool of workers with processes of the test's own: a socket pair for each."""
 
-What a worker would receive and say is read and written here, byte by byte.
-"""
-
-import asyncio
 import errno
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,55 +15,16 @@ from hwentropyd.config.schema import ServerConfig
 from hwentropyd.seeding.pool import Seed
 from hwentropyd.seeding.root import Root
 from hwentropyd.serving.incoming import Incoming
-from hwentropyd.serving.workers import WorkerHandle, WorkerPool
+from hwentropyd.serving.workers import WorkerPool
 from hwentropyd.template_messages import NOT_STARTED
-
-PATIENCE = 20.0
-
-
-class Process:
-    """A worker's end of its channel, and the template's of its report."""
-
-    def __init__(self) -> None:
-        pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
-        (ours, self.sock), (reports, self.report) = pairs
-        for sock in (ours, reports, self.sock):
-            sock.setblocking(False)
-        self.child = Child(cast("Any", self), ours, reports)
-        self.killed = False
-
-    def kill(self) -> None:
-        """What `Child.kill` comes to where no process is known."""
-        self.killed = True
-
-    def failure(self) -> str:
-        """Of the template."""
-        return "as told"
-
-    def say(self, message: channel.Message) -> None:
-        """As the worker would."""
-        self.sock.send(message.encode())
-
-    def heard(self) -> list[channel.Message]:
-        """All that has come since."""
-        messages: list[channel.Message] = []
-        while True:
-            try:
-                messages.append(channel.decode(self.sock.recv(channel.MESSAGE_BYTES)))
-            except BlockingIOError:
-                return messages
-
-    def close(self) -> None:
-        """All ends."""
-        for sock in (self.sock, self.report, self.child.sock, self.child.report):
-            sock.close()
+from support.fake_worker import FakeWorker, fill, run, until
 
 
 class Bench:
     """A pool, its processes, and what it told others."""
 
     def __init__(self) -> None:
-        self.processes: list[Process] = []
+        self.processes: list[FakeWorker] = []
         self.failures: list[OSError] = []
         self.ended: list[int] = []
         self.over: list[str] = []
@@ -78,7 +35,7 @@ class Bench:
         assert role == "worker"
         if self.failures:
             raise self.failures.pop()
-        self.processes.append(Process())
+        self.processes.append(FakeWorker())
         return self.processes[-1].child
 
     def pool(self, workers: int) -> WorkerPool:
@@ -121,51 +78,6 @@ def bench() -> Iterator[Bench]:
     made = Bench()
     yield made
     made.close()
-
-
-def run(talk: Callable[[], Awaitable[None]]) -> None:
-    """In an event loop."""
-
-    async def main() -> None:
-        async with asyncio.timeout(PATIENCE):
-            await talk()
-
-    asyncio.run(main())
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop go on until a condition holds."""
-    while not condition():
-        await asyncio.sleep(0.001)
-
-
-def fill(worker: WorkerHandle) -> int:
-    """Send numbered messages until some have to wait; how many there are."""
-    number = 0
-    while len(worker._queue) < 5:
-        worker.send(Fresh(number, met=True))
-        number += 1
-        assert number < 10_000, "none waits: the channel holds some hundred"
-    return number
-
-
-def test_messages_come_in_their_order_and_none_is_lost(bench: Bench) -> None:
-    """Those that found the channel full as well: they go as soon as there is room."""
-
-    async def talk() -> None:
-        pool = bench.pool(1)
-        (process,) = bench.processes
-        sent = fill(pool.workers[0])
-        heard: list[int] = []
-
-        def all_heard() -> bool:
-            heard.extend(cast("Fresh", one).id for one in process.heard())
-            return len(heard) >= sent
-
-        await until(all_heard)
-        assert heard == list(range(sent))
-
-    run(talk)
 
 
 def test_all_workers_are_told_to_forget_and_a_new_one_has_nothing_to_forget(
@@ -282,8 +194,8 @@ def test_why_no_worker_can_be_started_is_said_once(
     bench: Bench, caplog: pytest.LogCaptureFixture, mocker: Any
 ) -> None:
     """However often it is tried, by however many workers; and when all are back, that."""
-    mocker.patch("hwentropyd.serving.workers.RESPAWN_SECONDS", 0.001)
-    mocker.patch("hwentropyd.serving.workers.LONGEST_RESPAWN_SECONDS", 0.004)
+    mocker.patch("hwentropyd.serving.starts.RESPAWN_SECONDS", 0.001)
+    mocker.patch("hwentropyd.serving.starts.LONGEST_RESPAWN_SECONDS", 0.004)
     bench.failures = [OSError(errno.EAGAIN, "no process to be had")] * 9
 
     async def talk() -> None:

@@ -105,7 +105,7 @@ def test_a_page_that_is_not_renewed_ends_the_service(
     bench: Bench, mocker: MockerFixture
 ) -> None:
     """At its times: degraded, then failed, once the supervisor has had time to renew it."""
-    now = mocker.patch.object(module, "boottime")
+    now = bench.generator.clock = mocker.Mock()
     slept = mocker.patch("hwentropyd.worker.drbg.time.sleep")
     mocker.patch("hwentropyd.worker.drbg.time.monotonic", side_effect=count(0.0, 0.3))
     bench.page.publish(ServiceState.OK, 100, 200)
@@ -123,7 +123,7 @@ def test_a_page_that_is_not_renewed_ends_the_service(
 
 def test_a_page_that_is_renewed_late_ends_nothing(bench: Bench, mocker: MockerFixture) -> None:
     """After a suspend its time is over, and the supervisor is as well as before."""
-    mocker.patch.object(module, "boottime", return_value=200)
+    bench.generator.clock = lambda: 200
     bench.page.publish(ServiceState.OK, 100, 200)
     mocker.patch(
         "hwentropyd.worker.drbg.time.sleep",

@@ -1,7 +1,6 @@
 """The native protocol (docs/protocol.md): which reply a request gets, or what it waits for."""
 
 import json
-from time import CLOCK_BOOTTIME, clock_gettime_ns
 from typing import ClassVar, Final
 
 from hwentropy_core import VERSION
@@ -49,6 +48,7 @@ class NativeProtocol:
     """The server's end of one connection."""
 
     __slots__ = (
+        "_clock",
         "_generator",
         "_may_have_fresh",
         "_measured",
@@ -82,6 +82,7 @@ class NativeProtocol:
         self._measured = quota.measured
         self._read_into = generator.read_into
         self._words = generator.words
+        self._clock = generator.clock
         self._may_have_fresh = may_have_fresh
         self._page_sent = False
 
@@ -105,7 +106,7 @@ class NativeProtocol:
             or not 0 < length <= FAST_PATH_BYTES
             or self._measured
             # The state and the age of the seed in one: 0 unless it is `ok`.
-            or clock_gettime_ns(CLOCK_BOOTTIME) >= self._words[_OK_UNTIL]
+            or self._clock() >= self._words[_OK_UNTIL]
         ):
             return 0
         HEADER.pack_into(outbox, 0, 0, 0, tag, length)

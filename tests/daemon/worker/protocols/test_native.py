@@ -1,13 +1,13 @@
 """The native protocol without a socket: bytes in, replies and waits out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hwentropy_core.limits import MAX_READ
-from hwentropy_core.page import NEVER, PageReader, PageWriter, ServiceState, boottime
+from hwentropy_core.page import NEVER, PageReader, PageWriter, ServiceState
 from hwentropy_core.wire import HEADER, Op, ReplyFlag, Status, decode_lease
 from hwentropyd.worker import protocols
 from hwentropyd.worker.drbg import REPORT_BYTES, WorkerDrbg
@@ -32,12 +32,14 @@ def make(
     leases_per_second: int = 0,
     lease_bytes: int = 1 << 30,
     reports: list[int] | None = None,
+    clock: Callable[[], int] = lambda: 0,
 ) -> NativeProtocol:
     """One of a worker that was seeded; `reports` gets the bytes that it counts."""
     page = PageWriter()
     generator = WorkerDrbg(
         PageReader(page.fd),
         lambda: None if reports is None else reports.append(generator.take_drawn()),
+        clock,
     )
     generator.seed(1, bytearray(b"s" * 32))
     page.generation = 1
@@ -101,7 +103,10 @@ def test_the_short_way_is_for_a_healthy_daemon_only(state: ServiceState) -> None
 @pytest.mark.parametrize("op", [Op.READ, Op.LEASE])
 def test_what_is_served_past_the_time_on_the_page_is_flagged(op: Op) -> None:
     """A supervisor that is stuck keeps nothing `ok`, the short way neither."""
-    protocol, request = make(ok_until=boottime()), HEADER.pack(op, 0, 1, 32 * (op is Op.READ))
+    protocol, request = (
+        make(ok_until=1000, clock=lambda: 1000),
+        HEADER.pack(op, 0, 1, 32 * (op is Op.READ)),
+    )
     assert small(protocol, request, bytearray(64)) == 0
     [reply], _ = ask(protocol, request)
     status, flags, _, _ = HEADER.unpack_from(reply.fixed)
