@@ -23,7 +23,13 @@ import msgspec
 from hwentropy_sources.contract import SourceConfig
 from hwentropy_sources.registry import BUILT_IN, source_class
 from hwentropyd.config import words
-from hwentropyd.config.schema import AccessConfig, LimitsConfig, PoolConfig, ServerConfig
+from hwentropyd.config.schema import (
+    AccessConfig,
+    LimitsConfig,
+    PoolConfig,
+    SeedLogConfig,
+    ServerConfig,
+)
 
 ROOT: Final = Path(__file__).parents[1]
 SHIPPED: Final = ROOT / "config" / "hwentropyd.toml"
@@ -38,6 +44,7 @@ TABLES: Final[dict[str, type[Any]]] = {
     "server": ServerConfig,
     "limits": LimitsConfig,
     "access": AccessConfig,
+    "seed_log": SeedLogConfig,
     "sources.os": SourceConfig,
     **{f"sources.{kind}": source_class(kind).Config for kind in BUILT_IN if kind != "os"},
 }

@@ -19,6 +19,7 @@ import msgspec
 
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.status import (
+    SeedLogStatus,
     SelfTest,
     ServiceStatus,
     SourceStatus,
@@ -30,7 +31,15 @@ from hwentropy_core.varlink import INTERFACE, Message, MessageReader, encode
 from .endpoint import control_path, expired, lost, unreachable
 from .errors import ControlError
 
-__all__ = ["Control", "SelfTest", "ServiceStatus", "SourceStatus", "UserStatus", "WorkerStatus"]
+__all__ = [
+    "Control",
+    "SeedLogStatus",
+    "SelfTest",
+    "ServiceStatus",
+    "SourceStatus",
+    "UserStatus",
+    "WorkerStatus",
+]
 
 _RECEIVE: Final = 64 * 1024
 

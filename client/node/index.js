@@ -19,7 +19,6 @@ exports.randomUUID = api.randomUUID;
 exports.promises = api.promises;
 exports.configure = api.configure;
 exports.isDegraded = api.isDegraded;
-exports.isNotLive = api.isNotLive;
 exports.close = api.close;
 
 exports.HwentropyError = errors.HwentropyError;

@@ -11,7 +11,6 @@ export const {
   promises,
   configure,
   isDegraded,
-  isNotLive,
   close,
   HwentropyError,
   ProtocolError,

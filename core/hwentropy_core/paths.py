@@ -1,4 +1,4 @@
-"""Where the sockets are, for the daemon and every client alike.
+"""Where the sockets and the seed log are, for the daemon and every client alike.
 
 `HWENTROPY_RUNTIME_DIR` overrides.  A daemon of root's is in /run/hwentropy, one
 of anybody else's below their `$XDG_RUNTIME_DIR`.  A client looks for a daemon of
@@ -14,6 +14,8 @@ from typing import Final
 
 ENVIRONMENT_VARIABLE: Final = "HWENTROPY_RUNTIME_DIR"
 SYSTEM_DIR: Final = Path("/run/hwentropy")
+STATE_ENVIRONMENT_VARIABLE: Final = "HWENTROPY_STATE_DIR"
+SYSTEM_STATE_DIR: Final = Path("/var/lib/hwentropy")
 
 ENTROPY_SOCKET: Final = "entropy.sock"
 STREAM_SOCKET: Final = "stream.sock"
@@ -49,6 +51,32 @@ def client_runtime_dir(
     if environ.get(ENVIRONMENT_VARIABLE) or _has_socket(own):
         return own
     return system_dir if _has_socket(system_dir) else own
+
+
+def daemon_state_dir(
+    environ: Mapping[str, str] = os.environ, uid: int | None = None, runtime: Path | None = None
+) -> Path:
+    """The directory in which a daemon of this user keeps what outlives it.
+
+    `HWENTROPY_STATE_DIR` overrides.  A daemon that was told where its sockets go
+    (`runtime`, or HWENTROPY_RUNTIME_DIR) and not where its state goes is one of several,
+    and keeps it beside its sockets.
+    """
+    # systemd sets the second, to what StateDirectory= names.
+    named = environ.get(STATE_ENVIRONMENT_VARIABLE) or environ.get("STATE_DIRECTORY")
+    if named:
+        return Path(named)
+    told = runtime or environ.get(ENVIRONMENT_VARIABLE)
+    if told:
+        return Path(told) / "state"
+    uid = os.geteuid() if uid is None else uid
+    if uid == 0:
+        return SYSTEM_STATE_DIR
+    state = Path(environ.get("XDG_STATE_HOME", ""))
+    # As for XDG_RUNTIME_DIR, a relative path is invalid.
+    if not state.is_absolute():
+        state = Path(environ.get("HOME", "/nonexistent")) / ".local/state"
+    return state / "hwentropy"
 
 
 def file_in_the_way(path: Path) -> Path | None:

@@ -100,6 +100,18 @@ class PolicyStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SeedLogStatus:
+    """The record of what seeds were made of, see `hwentropy history`."""
+
+    directory: str
+    """Where it is, or nothing where none is kept."""
+    records: int
+    """So many there were so far."""
+    problem: str
+    """Why the last one was not written or not signed, or nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceStatus:
     """The whole service."""
 
@@ -119,6 +131,7 @@ class ServiceStatus:
     workers: list[WorkerStatus]
     sources: list[SourceStatus]
     policy: PolicyStatus
+    seed_log: SeedLogStatus
     sockets: list[str]
     """The paths that it listens on."""
     users: list[UserStatus] = field(default_factory=list)

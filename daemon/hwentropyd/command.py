@@ -18,7 +18,7 @@ import msgspec
 
 from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
-from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir
+from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir, daemon_state_dir
 from hwentropy_sources import discovery
 
 from . import confinement
@@ -108,8 +108,12 @@ def _run(options: argparse.Namespace, signals: StopSignals, children: Children) 
         return _complain(error, EXIT_ALREADY_SERVED)
     except SocketError as error:
         return _complain(error, EXIT_FAILED)
+    state = daemon_state_dir(runtime=options.runtime_dir).absolute()
+    if config.seed_log.enabled:
+        with contextlib.suppress(OSError):  # who opens the log there says so
+            state.mkdir(mode=0o750, parents=True, exist_ok=True)
     try:
-        asyncio.run(_serve(config, listeners, notifier, signals, children))
+        asyncio.run(_serve(config, listeners, notifier, signals, children, state))
     except HwentropyError as error:
         return _complain(error, EXIT_USAGE)
     finally:
@@ -123,15 +127,16 @@ async def _serve(
     notifier: Notifier,
     signals: StopSignals,
     children: Children,
+    state: Path,
 ) -> None:
-    supervisor = Supervisor(config, listeners, notifier, children)
+    supervisor = Supervisor(config, listeners, notifier, children, state)
     control = Control(supervisor)
     servers = [
         await control.serve(listener.sock)
         for listener in listeners.sockets
         if listener.role is Role.CONTROL
     ]
-    _confine(config, listeners)
+    _confine(config, listeners, state)
     try:
         with signals.calling(supervisor.stop, asyncio.get_running_loop()):
             await supervisor.run(greet)
@@ -140,7 +145,7 @@ async def _serve(
             server.close()
 
 
-def _confine(config: Config, listeners: Listeners) -> None:
+def _confine(config: Config, listeners: Listeners, state: Path) -> None:
     """Give up what is not needed any more, before the first thread is started."""
     for lack in confinement.missing():
         log.warning("%s", lack)
@@ -149,6 +154,7 @@ def _confine(config: Config, listeners: Listeners) -> None:
     confinement.confine_supervisor(
         reach.of_supervisor((setup.kind, setup.table) for setup in config.sources),
         runtime={listener.path.parent for listener in listeners.sockets},
+        state={state} if config.seed_log.enabled else (),
         read=config.files,
         reseeds_kernel=any(setup.kind == "cpu" for setup in config.sources),
     )

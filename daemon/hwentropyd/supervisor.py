@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Hashable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from hwentropy_core.errors import HwentropyError
@@ -22,12 +23,14 @@ from hwentropy_core.status import ServiceStatus
 from .channel import Fresh
 from .child import Children
 from .config.schema import Config
+from .operating.history import History
 from .operating.notify import Notifier
 from .operating.status import StatusReporter
 from .role import Role
 from .sampling.remote import make_source
 from .sampling.sampler import Sampler, TestResult
 from .seeding import seeder
+from .seeding.availability import Cause
 from .seeding.pool import Contribution, Seed
 from .seeding.root import Root
 from .seeding.seeder import Seeder
@@ -61,8 +64,14 @@ class Supervisor:
     """The daemon.  `run` returns when it was told to stop."""
 
     def __init__(
-        self, config: Config, listeners: Listeners, notifier: Notifier, children: Children
+        self,
+        config: Config,
+        listeners: Listeners,
+        notifier: Notifier,
+        children: Children,
+        state_dir: Path,
     ) -> None:
+        """`state_dir` is where the seed log is kept."""
         self._config = config
         self._listeners = listeners
         self.root = Root()
@@ -106,6 +115,7 @@ class Supervisor:
             for setup in config.sources
         ]
         self._seeder = Seeder(config.seeder_policy(), self._samplers)
+        self._history = History(config.seed_log, state_dir, self._samplers)
         self.reporter = StatusReporter(
             config.pool,
             [str(listener.path) for listener in listeners.sockets],
@@ -114,10 +124,12 @@ class Supervisor:
             self._samplers,
             self._workers,
             shares,
+            self._history,
         )
 
     async def run(self, on_settled: Callable[[ServiceStatus], None]) -> None:
         """Serve until `stop` is called; `on_settled` is called once the sources are known."""
+        self._history.start()
         for sampler in self._samplers:
             sampler.start()
         for acceptor in self._acceptors:
@@ -223,8 +235,8 @@ class Supervisor:
             case seeder.Demand():
                 for sampler in self._samplers:
                     sampler.demand()
-            case seeder.Reseed(seed, _):
-                self._reseed(seed)
+            case seeder.Reseed(seed, cause):
+                self._reseed(seed, cause)
             case seeder.Forget():
                 self.root.forget()
                 self._workers.forget()
@@ -242,11 +254,12 @@ class Supervisor:
                 if (tell := self._waiting.pop(who, None)) is not None:
                     tell(action)
 
-    def _reseed(self, seed: Seed) -> None:
+    def _reseed(self, seed: Seed, cause: Cause) -> None:
         for sampler in self._samplers:
             sampler.credited_bits += seed.credited.get(sampler.name, 0.0)
-        self.root.reseed(seed, self._workers.send_seeds)
+        generation = self.root.reseed(seed, self._workers.send_seeds)
         self.reporter.note_seed()
+        self._history.note_seed(seed, cause, generation)
         self._seeded.set()
 
     def _wake_in_time(self) -> None:
@@ -308,6 +321,7 @@ class Supervisor:
             sampler.stop()
         await self._workers.stop()
         self.root.erase()
+        self._history.stop()
 
 
 def _give_memory_back() -> None:

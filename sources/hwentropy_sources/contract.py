@@ -26,6 +26,7 @@ from typing import Annotated, ClassVar, Final
 
 import msgspec
 
+from hwentropy_core.attestation import Attestation
 from hwentropy_core.errors import HwentropyError
 
 #: Samples of the startup and on-demand health tests, SP 800-90B 4.3 item 4.
@@ -173,3 +174,10 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of everything.  Never raises; may be called twice or before `open`."""
+
+    def attest(self, statement: bytes) -> Attestation | None:  # noqa: ARG002  (a hook)
+        """Have the device of an open source sign a statement; None where it cannot sign.
+
+        Raises SourceError, after which samples come as before.
+        """
+        return None

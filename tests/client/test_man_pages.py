@@ -136,7 +136,7 @@ def test_the_environment_is_what_the_code_reads() -> None:
     """Every variable that the package asks for, and those of click and rich."""
     documented = set(PAGE.section("ENVIRONMENT").every("Ev"))
     by_libraries = {VARIABLE, "NO_COLOR"}
-    by_name = {paths.ENVIRONMENT_VARIABLE}
+    by_name = {paths.ENVIRONMENT_VARIABLE, paths.STATE_ENVIRONMENT_VARIABLE}
     assert documented == environment_read_by(*CODE) | by_name | by_libraries
     assert PAGE.every("Ev") == documented
 

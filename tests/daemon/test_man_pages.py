@@ -26,6 +26,7 @@ from hwentropyd.config.schema import (
     AccessConfig,
     LimitsConfig,
     PoolConfig,
+    SeedLogConfig,
     ServerConfig,
 )
 from hwentropyd.operating import signals
@@ -48,6 +49,7 @@ TABLES: dict[str, type[Any]] = {
     "[server]": ServerConfig,
     "[limits]": LimitsConfig,
     "[access]": AccessConfig,
+    "[seed_log]": SeedLogConfig,
     "[sources.NAME]": SourceConfig,
 }
 
@@ -111,7 +113,10 @@ def test_the_environment_is_what_the_code_reads() -> None:
     documented = {
         name for item in DAEMON.section("ENVIRONMENT").items for name in item.named("Ev")
     }
-    assert documented == environment_read_by(*CODE) | {paths.ENVIRONMENT_VARIABLE}
+    assert documented == environment_read_by(*CODE) | {
+        paths.ENVIRONMENT_VARIABLE,
+        paths.STATE_ENVIRONMENT_VARIABLE,
+    }
     assert DAEMON.every("Ev") == documented
 
 
@@ -126,7 +131,7 @@ def test_the_sockets_are_those_that_it_makes() -> None:
 
 
 def test_the_files_are_those_that_it_reads_and_makes() -> None:
-    """The configuration, the directory and its lock."""
+    """The configuration, the directories and the lock."""
     lock = re.search(r'directory / "(\.\w+)"', inspect.getsource(listeners))
     assert lock
     assert [item.named("Pa") for item in DAEMON.section("FILES").items] == [
@@ -134,6 +139,7 @@ def test_the_files_are_those_that_it_reads_and_makes() -> None:
         [f"{DEFAULT_FILE}.d/*.toml"],
         [str(paths.SYSTEM_DIR)],
         [str(paths.SYSTEM_DIR / lock[1])],
+        [str(paths.SYSTEM_STATE_DIR)],
     ]
 
 
@@ -181,7 +187,7 @@ def test_a_kind_is_used_by_default_where_the_page_says_so(kind: str) -> None:
 def test_no_key_is_named_that_does_not_exist() -> None:
     """Neither in a list nor in a sentence, on either page."""
     known = {key for heading in [*TABLES, *BUILT_IN] for key in keys_of(heading)}
-    assert KEYS.every("Cm") <= known | set(BUILT_IN)
+    assert KEYS.every("Cm") <= known | set(BUILT_IN) | {"history"}
     assert {word for word in DAEMON.every("Cm") if "_" in word} <= known
 
 

@@ -32,7 +32,9 @@ def run(tmp_path: Path) -> Callable[[Scenario], None]:
             listeners = Listeners(tmp_path / "run")
             try:
                 with closing(Children()) as children:
-                    supervisor = Supervisor(load(config), listeners, Notifier({}), children)
+                    supervisor = Supervisor(
+                        load(config), listeners, Notifier({}), children, tmp_path
+                    )
                     await scenario(supervisor)
             finally:
                 listeners.close()

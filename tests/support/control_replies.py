@@ -47,6 +47,7 @@ def status(*sources: dict[str, Any], **changes: Any) -> Message:
             ],
             "sources": list(sources),
             "policy": {"min_bits": 320, "min_groups": 1},
+            "seed_log": {"directory": "/var/lib/hwentropy", "records": 17, "problem": ""},
             "sockets": ["/run/hwentropy/entropy.sock"],
         }
         | changes

@@ -27,7 +27,6 @@ enum {
     HWENTROPY_PREDICTION_RESISTANCE = 2,
     HWENTROPY_DEGRADED = 1,
     HWENTROPY_PAGE = 2,
-    HWENTROPY_NOT_LIVE = 4,
     HWENTROPY_HEADER_BYTES = 8,
     HWENTROPY_MAX_READ = 1 << 20,
     /* Requests on the way at a time: two keep the server busy while the client takes
@@ -49,7 +48,7 @@ struct hwentropy_connection {
     int answered;     /* whether a byte came since the last request with none before it */
     int fresh;        /* whether no reply has come on it */
     int paged;        /* whether the generation page has come on it */
-    unsigned marks;   /* HWENTROPY_DEGRADED and HWENTROPY_NOT_LIVE of the last reply */
+    int degraded;     /* whether the last reply was marked so */
     int64_t deadline; /* HWENTROPY_CLOCK, 0: none */
     /* Whose it is: a word that a fork wipes, and what is there where it is ours. */
     const uint32_t *owner;
@@ -288,7 +287,7 @@ HWENTROPY_FN int hwentropy_take_reply(struct hwentropy_connection *c, unsigned k
                 return status;
         }
     }
-    c->marks = reply->flags & (HWENTROPY_DEGRADED | HWENTROPY_NOT_LIVE);
+    c->degraded = (reply->flags & HWENTROPY_DEGRADED) != 0;
     return HWENTROPY_OK;
 }
 
@@ -307,9 +306,7 @@ HWENTROPY_FN int hwentropy_read(
     unsigned char requests[HWENTROPY_WINDOW * HWENTROPY_HEADER_BYTES];
     struct hwentropy_reply reply;
     size_t asked = 0, have = 0, ahead = 0;
-    unsigned marks = 0, known = HWENTROPY_DEGRADED;
-    if (flags & HWENTROPY_PREDICTION_RESISTANCE)
-        known |= HWENTROPY_NOT_LIVE;
+    int degraded = 0;
     c->answered = 0;
     *came = 0;
     while (have < size) {
@@ -324,18 +321,18 @@ HWENTROPY_FN int hwentropy_read(
         int status = hwentropy_send(c, requests, new_bytes);
         if (!status)
             status = hwentropy_take_reply(
-                c, known, (unsigned char *)out + have, length, &reply);
+                c, HWENTROPY_DEGRADED, (unsigned char *)out + have, length, &reply);
         ahead--;
         if (status) {
             if (ahead || !hwentropy_in_order(status, &reply))
                 hwentropy_disconnect(c);
-            c->marks = marks;
+            c->degraded = degraded;
             return status;
         }
-        marks |= c->marks;
+        degraded |= c->degraded;
         *came = have += length;
     }
-    c->marks = marks;
+    c->degraded = degraded;
     return HWENTROPY_OK;
 }
 

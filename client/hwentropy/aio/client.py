@@ -21,7 +21,7 @@ from hwentropy.errors import DaemonUnavailable, OverQuota, refusal
 from hwentropy.exchange import Info, read_flags
 from hwentropy.writable_bytes import WritableBytes
 from hwentropy_core.memory import wipe
-from hwentropy_core.wire import ReplyFlag, Status
+from hwentropy_core.wire import Status
 
 from .connection import Connection
 
@@ -50,8 +50,7 @@ class AsyncClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Connection | None = None
         self._closed = False
-        self._marks = 0
-        """The flags that any reply of the last read had."""
+        self._degraded = False
         forks.watch(self)
 
     def __repr__(self) -> str:
@@ -72,13 +71,7 @@ class AsyncClient:
     def degraded(self) -> bool:
         """Whether the last read was served while the daemon was degraded: short of healthy
         sources, or without a new seed for too long."""
-        return bool(self._marks & ReplyFlag.DEGRADED)
-
-    @property
-    def not_live(self) -> bool:
-        """Whether the last read asked for prediction resistance and got what generators had
-        to give: no live source was healthy, see docs/protocol.md."""
-        return bool(self._marks & ReplyFlag.NOT_LIVE)
+        return self._degraded
 
     async def read(
         self, n: int, /, *, block: bool = True, prediction_resistance: bool = False
@@ -132,18 +125,18 @@ class AsyncClient:
         deadline = self._limit()
         lock = self._lock
         filled = 0
-        marks = 0
+        degraded = False
         try:
             while filled < len(view):
                 filled += await self._call(deadline, Connection.read_into, view[filled:], flags)
-                marks |= self._marks
+                degraded |= self._degraded
                 if self._lock is not lock:
                     # Forked in between: the parent has what came before.
                     lock, filled = self._lock, 0
         except BaseException:
             wipe(view)
             raise
-        self._marks = marks
+        self._degraded = degraded
 
     def _limit(self) -> float | None:
         """When a call that begins now has to end, in the loop's (monotonic) seconds."""
@@ -226,7 +219,7 @@ class AsyncClient:
         """The result of a call, unless a fork in the middle has made it the parent's."""
         if self._connection is not connection:
             raise lost(self._path)
-        self._marks = connection.marks
+        self._degraded = connection.degraded
         return result
 
     def _enter_loop(self) -> None:

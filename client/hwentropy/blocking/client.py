@@ -23,7 +23,7 @@ from hwentropy.writable_bytes import WritableBytes
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import SMALL_BYTES
 from hwentropy_core.memory import wipe
-from hwentropy_core.wire import ReplyFlag, Status
+from hwentropy_core.wire import Status
 
 from .connection import Connection
 
@@ -61,8 +61,7 @@ class Client:
         """The thread that is in a call; 0: none."""
         self._connection: Connection | None = None
         self._closed = False
-        self._marks = 0
-        """The flags that any reply of the last read had."""
+        self._degraded = False
         forks.watch(self)
 
     def __repr__(self) -> str:
@@ -83,13 +82,7 @@ class Client:
     def degraded(self) -> bool:
         """Whether the last read was served while the daemon was degraded: short of healthy
         sources, or without a new seed for too long."""
-        return bool(self._marks & ReplyFlag.DEGRADED)
-
-    @property
-    def not_live(self) -> bool:
-        """Whether the last read asked for prediction resistance and got what generators had
-        to give: no live source was healthy, see docs/protocol.md."""
-        return bool(self._marks & ReplyFlag.NOT_LIVE)
+        return self._degraded
 
     def read(
         self, n: int, /, *, block: bool = True, prediction_resistance: bool = False
@@ -159,19 +152,19 @@ class Client:
     def _fill(self, view: memoryview, flags: int) -> None:
         deadline = self._limit()
         filled = 0
-        marks = 0
+        degraded = False
         lock = self._lock
         try:
             while filled < len(view):
                 filled += self._call(deadline, Connection.read_into, view[filled:], flags)
-                marks |= self._marks
+                degraded |= self._degraded
                 if self._lock is not lock:
                     # A signal handler forked in between: the parent has what came before.
                     lock, filled = self._lock, 0
         except BaseException:
             wipe(view)
             raise
-        self._marks = marks
+        self._degraded = degraded
 
     def _limit(self) -> float | None:
         """When a call that begins now has to end, in monotonic seconds."""
@@ -272,7 +265,7 @@ class Client:
         """The result of a call, unless a signal handler closed the client, or forked."""
         if self._connection is not connection:
             raise lost(self._path)
-        self._marks = connection.marks
+        self._degraded = connection.degraded
         if not connection.usable:
             self._drop()
         return result

@@ -23,6 +23,7 @@ from .generate_picks import choose, integer, shuffle
 from .generate_tokens import apikey, salt, token, uuid
 from .get import get
 from .health import sources, status
+from .history import history
 from .layout import printable
 from .runtime import Runtime
 
@@ -113,7 +114,7 @@ def cli(ctx: click.Context, *, runtime_dir: Path | None) -> None:
 
 for command in (
     *(get, token, integer, choose, shuffle, password, passphrase, uuid, apikey, salt),
-    *(status, sources, reseed, test, analyze, completion),
+    *(status, sources, history, reseed, test, analyze, completion),
 ):
     cli.add_command(command)
 

@@ -9,7 +9,14 @@ from typing import Final
 
 import click
 
-from hwentropy.control import ServiceStatus, SourceStatus, UserStatus, WorkerStatus, convert
+from hwentropy.control import (
+    SeedLogStatus,
+    ServiceStatus,
+    SourceStatus,
+    UserStatus,
+    WorkerStatus,
+    convert,
+)
 
 from .exits import ExitCode
 from .layout import Cell, printable, show_lines, show_table, state_cell
@@ -97,12 +104,20 @@ def _status_rows(answer: ServiceStatus) -> list[tuple[Cell, Cell]]:
             f"{_workers(answer.workers)}, {_number(connections, 'connection')}, "
             f"{_number(served, 'request')} answered",
         ),
+        row("seed log", _seed_log(answer.seed_log)),
         *(row("refused", _refused(user)) for user in answer.users if _refusals(user)),
         row("daemon", f"version {answer.version}, process {answer.pid}"),
         row("running for", _duration(answer.uptime_seconds)),
         *(row("socket", path) for path in answer.sockets),
     ]
     return rows
+
+
+def _seed_log(log: SeedLogStatus) -> str:
+    if not log.directory:
+        return "none is kept"
+    kept = f"{_number(log.records, 'record')} in {log.directory}"
+    return f"{kept}; {log.problem}" if log.problem else kept
 
 
 def _refusals(user: UserStatus) -> int:

@@ -169,10 +169,6 @@ class LeaseConnection:
             if reply.length != LEASE_BYTES:
                 raise ProtocolError(f"lease of {reply.length} bytes, {self._path}")
             lease = self._lease()
-        if reply.flags & ReplyFlag.NOT_LIVE:
-            raise ProtocolError(
-                f"the daemon at {self._path} sent a lease with the flag NOT_LIVE"
-            )
         due = before is None and lease is not None
         announced = bool(reply.flags & ReplyFlag.PAGE)
         if due != announced or due != (self._page is not before):

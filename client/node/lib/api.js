@@ -135,10 +135,6 @@ function isDegraded() {
   return generator.isDegraded();
 }
 
-function isNotLive() {
-  return generator.isNotLive();
-}
-
 function close() {
   return generator.close();
 }
@@ -157,7 +153,6 @@ module.exports = {
   },
   configure,
   isDegraded,
-  isNotLive,
   close,
   pick,
 };

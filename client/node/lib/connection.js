@@ -37,8 +37,6 @@ class Call {
     this.filled = 0;
     /** Whether any of its replies was served while degraded. */
     this.degraded = false;
-    /** Whether any of them was met by generators alone, prediction resistance asked for. */
-    this.notLive = false;
   }
 
   /** Ask for what has not come yet; after OVER_QUOTA a second time, on any connection. */
@@ -125,8 +123,8 @@ class Connection {
   }
 
   /**
-   * Make a Call; resolves to `{ result, degraded, notLive }`, see wire.decodePayload.  One
-   * at a time.  One that fails is for its caller to abandon, or to make again.
+   * Make a Call; resolves to `{ result, degraded }`, see wire.decodePayload.  One at a
+   * time.  One that fails is for its caller to abandon, or to make again.
    */
   ask(call) {
     const done = call.begin();
@@ -196,10 +194,10 @@ class Connection {
   #accept(call, spare) {
     const reply = wire.decodeHeader(this.#head);
     const { tag, length } = this.#waiting[0] ?? { tag: 'none' };
-    const first = this.#fresh;
+    const fresh = this.#fresh;
     this.#fresh = false;
     if (reply.tag !== tag) {
-      if (first && wire.refusesConnection(reply)) throw refusal(reply.status, this.#path);
+      if (fresh && wire.refusesConnection(reply)) throw refusal(reply.status, this.#path);
       throw new ProtocolError(
         `reply with tag ${reply.tag} where ${tag} was due, ${this.#path}`,
       );
@@ -213,12 +211,10 @@ class Connection {
       this.#fail(error);
       return false;
     }
-    const fresh = (call.flags & wire.REQUEST.PREDICTION_RESISTANCE) !== 0;
-    if (!wire.suits(call.op, length, reply.length, reply.flags, this.#paged, fresh)) {
+    if (!wire.suits(call.op, length, reply.length, reply.flags, this.#paged)) {
       throw new ProtocolError(`reply of ${reply.length} bytes, not as asked for, ${this.#path}`);
     }
     if (reply.flags & wire.REPLY.DEGRADED) call.degraded = true;
-    if (reply.flags & wire.REPLY.NOT_LIVE) call.notLive = true;
     if (reply.flags & wire.REPLY.PAGE) this.#paged = true;
     this.#payloadLeft = reply.length;
     call.target ??= Buffer.from(new ArrayBuffer(reply.length));
@@ -232,7 +228,7 @@ class Connection {
     } else if (this.#waiting.length === 0) {
       const result = wire.decodePayload(call.op, call.target);
       this.#call = null;
-      call.resolve({ result, degraded: call.degraded, notLive: call.notLive });
+      call.resolve({ result, degraded: call.degraded });
     }
   }
 

@@ -53,6 +53,12 @@ class Describe(msgspec.Struct, frozen=True, tag=True):
     """Described."""
 
 
+class Attest(msgspec.Struct, frozen=True, tag=True):
+    """Have the device sign this statement.  Attested or Unable."""
+
+    statement: bytes
+
+
 class Close(msgspec.Struct, frozen=True, tag=True):
     """Closed."""
 
@@ -92,6 +98,18 @@ class Described(msgspec.Struct, frozen=True, tag=True):
         return Description(
             shown(self.group), claim, {shown(name): shown(value) for name, value in facts}
         )
+
+
+class Attested(msgspec.Struct, frozen=True, tag=True):
+    """A device's signature, as `hwentropy_core.attestation` has it."""
+
+    key: bytes
+    attested: bytes
+    signature: bytes
+
+
+class Unable(msgspec.Struct, frozen=True, tag=True):
+    """The source's device does not sign."""
 
 
 class Closed(msgspec.Struct, frozen=True, tag=True):
@@ -134,8 +152,19 @@ class Rejected(msgspec.Struct, frozen=True, tag=True):
     what: str
 
 
-Question = Check | Open | Read | Describe | Close
-Answer = Ready | Described | Closed | WrongLength | Absent | Failed | Raised | Rejected
+Question = Check | Open | Read | Describe | Attest | Close
+Answer = (
+    Ready
+    | Described
+    | Attested
+    | Unable
+    | Closed
+    | WrongLength
+    | Absent
+    | Failed
+    | Raised
+    | Rejected
+)
 
 _questions: msgspec.msgpack.Decoder[Question] = msgspec.msgpack.Decoder(Question)
 _answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hwentropy_core.attestation import Attestation
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.memory import wipe
 from hwentropy_sources import discovery, registry
@@ -32,6 +33,8 @@ from .messages import (
     MOST_FACTS,
     Absent,
     Answer,
+    Attest,
+    Attested,
     Check,
     Close,
     Closed,
@@ -45,6 +48,7 @@ from .messages import (
     Read,
     Ready,
     Rejected,
+    Unable,
     WrongLength,
     decode_question,
     shown,
@@ -115,6 +119,8 @@ class Collector:
                 return self._described(self._made().describe())
             case Read():
                 return _read(self._made(), question)
+            case Attest(statement):
+                return _attested(self._made().attest(statement))
             case Close():
                 if self._source is not None:
                     self._source.close()
@@ -182,6 +188,12 @@ def silence(*, output_only: bool) -> None:
     for fd in (1,) if output_only else (1, 2):
         os.dup2(nowhere, fd)
     os.close(nowhere)
+
+
+def _attested(attestation: Attestation | None) -> Attested | Unable:
+    if attestation is None:
+        return Unable()
+    return Attested(attestation.key, attestation.attested, attestation.signature)
 
 
 def _read(source: Source, question: Read) -> bytearray | WrongLength:

@@ -26,6 +26,7 @@ from .schema import (
     LimitsConfig,
     LimitsFor,
     PoolConfig,
+    SeedLogConfig,
     ServerConfig,
     SourceSetup,
     UserLimits,
@@ -66,6 +67,7 @@ _TABLES: Final[Mapping[str, type[msgspec.Struct]]] = {
     "server": ServerConfig,
     "limits": LimitsConfig,
     "access": AccessConfig,
+    "seed_log": SeedLogConfig,
 }
 
 #: Tables below [limits], and the kind of principal that each of their keys names.
@@ -212,6 +214,7 @@ def _build(
         limits=typed["limits"],
         limits_for=tuple(_limits_for(special, origins)),
         access=_access(typed["access"], origins),
+        seed_log=typed["seed_log"],
         sources=tuple(_sources(sources, origins, check_table)),
         files=tuple(files),
     )

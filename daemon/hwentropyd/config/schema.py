@@ -65,6 +65,17 @@ class LimitsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     fresh_per_second: Annotated[int, Meta(ge=1, le=1 << 30)] = 1000
 
 
+class SeedLogConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[seed_log]`: the record of what each seed was made of."""
+
+    enabled: bool = True
+    # A reseed a minute takes 0.8 MB a day: 80 days.  The least holds eight of the longest
+    # records.
+    max_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] = 64 << 20
+    # An hour at the default reseed_seconds.
+    sign_records: Annotated[int, Meta(ge=1, le=1 << 20)] = 60
+
+
 class AccessConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[access]`: who may use what."""
 
@@ -115,6 +126,7 @@ class Config(msgspec.Struct, frozen=True):
     limits: LimitsConfig
     limits_for: tuple[LimitsFor, ...]
     access: Access
+    seed_log: SeedLogConfig
     sources: tuple[SourceSetup, ...]
     """The enabled ones, built-in defaults first."""
     files: tuple[Path, ...] = ()

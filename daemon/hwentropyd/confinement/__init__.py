@@ -30,7 +30,7 @@ from .process import (
     protect_memory,
     raise_descriptor_limit,
 )
-from .reach import NETWORK, READ, USE, Reach, interpreter, readable
+from .reach import KEEP, NETWORK, READ, USE, Reach, interpreter, readable
 
 __all__ = [
     "NETWORK",
@@ -75,14 +75,19 @@ def confine_collector(reach: Reach) -> None:
 
 
 def confine_supervisor(
-    reach: Reach, *, runtime: Iterable[Path], read: Iterable[Path], reseeds_kernel: bool
+    reach: Reach,
+    *,
+    runtime: Iterable[Path],
+    state: Iterable[Path],
+    read: Iterable[Path],
+    reseeds_kernel: bool,
 ) -> None:
     """Leave this process what it needs once it listens.
 
     `reach` is its sources' and its collectors', as a template that is started anew
-    inherits from it.  From the directories `runtime` it removes its sockets; where no
-    source needs programs it executes this Python only.  `reseeds_kernel`: a source asks
-    the kernel to reseed (CAP_SYS_ADMIN).
+    inherits from it.  From the directories `runtime` it removes its sockets, in those of
+    `state` it keeps files; where no source needs programs it executes this Python only.
+    `reseeds_kernel`: a source asks the kernel to reseed (CAP_SYS_ADMIN).
     """
     protect_memory()
     forbid_new_privileges()
@@ -95,6 +100,7 @@ def confine_supervisor(
             **dict.fromkeys(read, READ),
             **dict.fromkeys(reach.devices, USE),
             **dict.fromkeys(runtime, READ | Access.REMOVE_FILE),
+            **dict.fromkeys(state, KEEP),
             **dict.fromkeys(interpreter(), READ | Access.EXECUTE),
         },
         tcp=reach.network,

@@ -82,6 +82,7 @@ _FILES: Final = (
     *_BY_PATH,
     *("getdents64", "pread64", "pwrite64", "preadv", "preadv2", "fadvise64", "readahead"),
     *("statfs", "fstatfs", "dup", "dup2", "dup3", "flock", "umask"),
+    *("ftruncate", "fsync", "fdatasync"),
     *("pipe", "pipe2", "eventfd2", "epoll_create", "epoll_create1", "signalfd4"),
     *("timerfd_create", "timerfd_settime", "timerfd_gettime"),
     *("inotify_init1", "inotify_add_watch", "inotify_rm_watch"),

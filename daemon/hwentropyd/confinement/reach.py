@@ -13,6 +13,8 @@ from .landlock import Access
 READ: Final = Access.READ_FILE | Access.READ_DIR
 #: A device: read, written, controlled.
 USE: Final = READ | Access.WRITE_FILE | Access.IOCTL_DEV
+#: A directory of one's own files.
+KEEP: Final = READ | Access.WRITE_FILE | Access.TRUNCATE | Access.MAKE_REG | Access.REMOVE_FILE
 
 #: What programs and libraries are made of, what the kernel and udev tell of devices, and
 #: what libc and libtss2 read of /etc; nothing of a user's, and no password file.

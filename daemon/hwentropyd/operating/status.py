@@ -19,6 +19,8 @@ from hwentropyd.seeding.seeder import Seeder
 from hwentropyd.serving.shares import Shares
 from hwentropyd.serving.workers import WorkerPool
 
+from .history import History
+
 StateAndReason = tuple[ServiceState, str]
 
 
@@ -55,6 +57,7 @@ class StatusReporter:
         samplers: Sequence[Sampler],
         workers: WorkerPool,
         shares: Shares,
+        history: History,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
@@ -67,6 +70,7 @@ class StatusReporter:
         self._samplers = samplers
         self._workers = workers
         self._shares = shares
+        self._history = history
         self._monotonic = monotonic
         self._wall_clock = wall_clock
         self._started = monotonic()
@@ -104,6 +108,7 @@ class StatusReporter:
             workers=self._workers.status(),
             sources=self.sources(),
             policy=self._policy,
+            seed_log=self._history.status(),
             sockets=list(self._sockets),
             users=self._shares.status(),
             clones=self._seeder.clones,

@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Final, NoReturn
 
 import msgspec
 
+from hwentropy_core.attestation import Attestation
 from hwentropy_core.memory import wipe
 from hwentropy_sources import registry
 from hwentropy_sources.contract import (
@@ -169,6 +170,16 @@ class RemoteSource(Source):
         if not isinstance(answer, bytearray):
             raise _senseless()
         return answer
+
+    def attest(self, statement: bytes) -> Attestation | None:
+        """As the contract says."""
+        match self._ask(messages.Attest(statement)):
+            case messages.Attested(key, attested, signature):
+                return Attestation(key, attested, signature)
+            case messages.Unable():
+                return None
+            case _:
+                raise _senseless()
 
     def close(self) -> None:
         """Have the source closed, and end its process."""

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hwentropy_core.attestation import Attestation
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import boottime
 from hwentropy_core.status import SourceStatus, iso_time
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 
 #: Called from the sampler's thread.
 Deliver = Callable[[Contribution], None]
+#: So too: what was signed, or why nothing was.
+Attested = Callable[[Attestation | None, str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class Sampler:
         self._tests: list[Callable[[TestResult], None]] = []
         self._running_tests: list[Callable[[TestResult], None]] = []
         self._tested_last = False
+        self._statements: list[tuple[bytes, Attested]] = []
         self._told = (self.monitor.state, self.monitor.reason)
         self._thread = threading.Thread(target=self._run, name=f"sampler-{name}", daemon=True)
 
@@ -138,6 +142,12 @@ class Sampler:
                 self._lock.notify()
         if stuck:
             done(self._test_result(ran=False))
+
+    def attest(self, statement: bytes, done: Attested) -> None:
+        """Have the source's device sign; `done` is called from the sampler's thread."""
+        with self._lock:
+            self._statements.append((statement, done))
+            self._lock.notify()
 
     def tick(self) -> None:
         """Declare a call hung that took longer than its deadline."""
@@ -208,6 +218,13 @@ class Sampler:
                     self._lock.wait(wait)
                 if self._stopping:
                     break
+                statements, self._statements = self._statements, []
+            for statement, done in statements:
+                done(*self._attested(statement))
+            if statements:
+                self._tell()
+                continue
+            with self._lock:
                 wanted, self._bits_wanted = self._bits_wanted, 0.0
                 # Work that is due comes between two tests.
                 if not self._tested_last or self._seconds_to_work(wanted) > 0:
@@ -227,7 +244,7 @@ class Sampler:
 
     def _wait_seconds(self) -> float:
         """Seconds until there is something to do; at most what a condition can wait."""
-        if self._tests:
+        if self._tests or self._statements:
             return 0.0
         return self._seconds_to_work(self._bits_wanted)
 
@@ -325,6 +342,22 @@ class Sampler:
                 self._close()
                 return TestResult(ran=True, passed=False, samples=done, reason=reason)
         return TestResult(ran=True, passed=True, samples=done, reason="")
+
+    def _attested(self, statement: bytes) -> tuple[Attestation | None, str]:
+        if not self.monitor.is_open:
+            return None, f"the source is {self.monitor.state.value}"
+        try:
+            attestation = self._timed(lambda: self._source.attest(statement))
+        except SourceFault as fault:
+            self._note(fault)
+            self._close()
+            return None, fault.reason
+        except SourceError as error:
+            return None, error.reason
+        except _FaultNotedError:
+            self._close()
+            return None, self.monitor.reason
+        return attestation, "its device does not sign"
 
     def _test_result(self, *, ran: bool) -> TestResult:
         return TestResult(ran=ran, passed=False, samples=0, reason=self.monitor.reason)

@@ -46,9 +46,11 @@ from typing import Any, Final
 
 import tpm2_pytss
 
+from hwentropy_core.attestation import Attestation
 from hwentropy_core.memory import wipe
 from hwentropy_sources.contract import SourceError
 
+from .attestation import create_key_command, created_key, quote_command, quoted
 from .errors import SESSIONS_FULL, Fault, TpmError
 from .identity import PROPERTIES, Identity, identify
 from .plain import flush_context_command, get_random_command, random_bytes
@@ -123,6 +125,19 @@ class TpmConnection:
             with random_bytes(_READING, response) as answer:
                 got = _take(answer, wanted, into)
         return got
+
+    def attest(self, statement: bytes) -> Attestation:
+        """Sign a statement, by commands past ESAPI, which goes on as before if one fails.
+
+        Raises TpmError, or SourceError for an answer that is none.
+        """
+        with self._translated("cannot sign"):
+            handle, key = created_key(self._command(create_key_command()))
+            try:
+                response = self._command(quote_command(handle, statement))
+            finally:
+                self._flush(handle)
+        return quoted(key, response)
 
     def close(self) -> None:
         """End the session and let go of the transport.  Never raises; call it once."""

@@ -27,6 +27,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
 
+from hwentropy_core.attestation import Attestation
 from hwentropy_core.memory import wipe
 from hwentropy_sources.contract import (
     Claim,
@@ -146,6 +147,12 @@ class Tpm2(Source):
             wipe(out)
             raise
         return out
+
+    def attest(self, statement: bytes) -> Attestation | None:
+        """By a key in the TPM that only signs what the TPM made (`attestation`)."""
+        if self._connection is None:
+            raise SourceError("the tpm2 source is not open")
+        return self._connection.attest(statement)
 
     def close(self) -> None:
         """End the session and let go of the TPM; what was found stays described."""

@@ -91,6 +91,7 @@ def test_status_shows_the_rest(daemon: FakeDaemon, capfd: pytest.CaptureFixture[
         "seeded at    2025-11-21T05:40:36Z",
         "policy       320 bits from 1 or more groups of sources",
         "workers      1, 3 connections, 99 requests answered",
+        "seed log     17 records in /var/lib/hwentropy",
         "daemon       version 9.9, process 4711",
         "running for  1 h 2 min",
         "socket       /run/hwentropy/entropy.sock",

@@ -172,11 +172,17 @@ def test_an_error_names_the_file_that_set_the_key(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("[pol]", "pol: unknown table; allowed are pool, server, limits, access, sources"),
+        (
+            "[pol]",
+            "pol: unknown table; allowed are pool, server, limits, access, seed_log, sources",
+        ),
         ("workers = 2", "workers: stands in no table; put it below [server]"),
         (
             "worker = 2",
-            "worker: unknown table; allowed are pool, server, limits, access, sources",
+            (
+                "worker: unknown table; allowed are pool, server, limits, access, seed_log, "
+                "sources"
+            ),
         ),
         (
             "[access]\nstream = ['alice']",

@@ -1,6 +1,7 @@
 """The service's state and status, put together from the parts that know it."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from pytest_mock import MockerFixture
 from hwentropy_core import VERSION
 from hwentropy_core.page import ServiceState
 from hwentropy_core.status import PolicyStatus, UserStatus, WorkerStatus
-from hwentropyd.config.schema import PoolConfig
+from hwentropyd.config.schema import PoolConfig, SeedLogConfig
+from hwentropyd.operating.history import History
 from hwentropyd.operating.status import StatusReporter, merged_state
 from hwentropyd.sampling.sampler import Sampler
 from hwentropyd.seeding.root import Root
@@ -75,6 +77,7 @@ class Parts:
             [self.sampler],
             self.workers,
             self.shares,
+            History(SeedLogConfig(enabled=False), Path(), []),
             monotonic=lambda: self.now,
             wall_clock=lambda: 1.5,
         )

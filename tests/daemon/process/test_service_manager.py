@@ -90,7 +90,7 @@ def test_the_root_key_is_erased_at_the_end(tmp_path: Path) -> None:
     async def scenario() -> None:
         listeners = Listeners(tmp_path / "run")
         children = Children()
-        supervisor = Supervisor(load(config), listeners, Notifier({}), children)
+        supervisor = Supervisor(load(config), listeners, Notifier({}), children, tmp_path)
         seeds: list[bytearray] = []
 
         def settled(_: object) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
+from hwentropy_core.attestation import Attestation
 from hwentropy_core.status import SourceStatus
 from hwentropy_sources.contract import (
     STARTUP_SAMPLES,
@@ -30,6 +31,7 @@ from hwentropy_sources.contract import (
 )
 from hwentropy_sources.health import Alarm
 from hwentropy_sources.health.monitor import FIRST_PAUSE, SourceState
+from hwentropyd.sampling.faults import died
 from hwentropyd.sampling.sampler import Sampler
 from hwentropyd.sampling.sampler import (
     TestResult as Outcome,  # pytest collects what is called Test…
@@ -772,3 +774,56 @@ def test_stop_while_a_read_hangs(bench: Bench, mocker: MockerFixture) -> None:
     bench.sampler.stop()
     assert bench.sampler._thread.is_alive()
     bench.end()
+
+
+# What its device signs
+
+
+def attested(bench: Bench) -> tuple[Attestation | None, str]:
+    """What the sampler answers."""
+    answers: list[tuple[Attestation | None, str]] = []
+    bench.sampler.attest(b"a statement", lambda one, why: answers.append((one, why)))
+    end = time.monotonic() + PATIENCE
+    while not answers:
+        assert time.monotonic() < end
+        threading.Event().wait(0.001)
+    return answers[0]
+
+
+def test_a_statement_is_signed_by_the_sources_device(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """In the sampler's thread, between two reads."""
+    bench.healthy()
+    signed = Attestation(b"key", b"attested", b"signature")
+    attest = mocker.patch.object(bench.source, "attest", return_value=signed)
+    assert attested(bench)[0] is signed
+    attest.assert_called_once_with(b"a statement")
+
+
+def test_a_device_that_refuses_to_sign_is_as_healthy_as_before(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """The reason goes to who asked; there is no alarm."""
+    bench.healthy()
+    mocker.patch.object(bench.source, "attest", side_effect=SourceError("not allowed"))
+    assert attested(bench) == (None, "not allowed")
+    assert attested(bench) == (None, "not allowed")
+    assert bench.state is SourceState.HEALTHY
+    assert bench.alarms == {}
+
+
+def test_a_source_that_cannot_sign_says_so(bench: Bench) -> None:
+    """As most: the contract's own answer; and one that is not open."""
+    bench.healthy()
+    assert attested(bench) == (None, "its device does not sign")
+
+
+def test_a_process_that_dies_of_it_is_a_fault(bench: Bench, mocker: MockerFixture) -> None:
+    """The sampler notes it as at a read, and answers."""
+    bench.healthy()
+    mocker.patch.object(bench.source, "attest", side_effect=died("died of SIGSEGV"))
+    assert attested(bench) == (None, "its process died of SIGSEGV")
+    assert bench.alarms == {Alarm.DIED: 1}
+    assert bench.state is SourceState.FAILED
+    assert attested(bench) == (None, "the source is failed")
