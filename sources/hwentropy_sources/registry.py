@@ -44,6 +44,7 @@ BUILT_IN: Final[dict[str, BuiltIn]] = {
     "rdseed": BuiltIn("cpu.rdseed:Rdseed", by_default=True),
     "hwrng": BuiltIn("hwrng:HardwareRng", by_default=True),
     "tpm2": BuiltIn("tpm2.source:Tpm2", by_default=True, foreign=True),
+    "jitter": BuiltIn("jitter:Jitter", by_default=True),
     "rdrand": BuiltIn("cpu.rdseed:Rdrand", by_default=False),
     "replay": BuiltIn("replay:Replay", by_default=False),
 }

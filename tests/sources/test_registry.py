@@ -78,7 +78,7 @@ def installed(
 
 def test_default_kinds_are_in_the_order_of_a_status() -> None:
     """The kinds used without a configuration, in their order."""
-    assert default_kinds() == ("os", "cpu", "rdseed", "hwrng", "tpm2")
+    assert default_kinds() == ("os", "cpu", "rdseed", "hwrng", "tpm2", "jitter")
 
 
 @pytest.mark.parametrize("kind", BUILT_IN)

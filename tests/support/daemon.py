@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = raw_client.PATIENCE
 
 #: Every built-in source by its name; what is not wanted has to be switched off.
-BUILT_IN = ("os", "cpu", "rdseed", "hwrng", "tpm2")
+BUILT_IN = ("os", "cpu", "rdseed", "hwrng", "tpm2", "jitter")
 
 INTERFACE = "org.hwentropy.Control"
 

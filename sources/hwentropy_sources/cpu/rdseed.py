@@ -16,7 +16,6 @@ for such a reason, this source is absent.
 
 from abc import abstractmethod
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar, Final
@@ -29,6 +28,7 @@ from hwentropy_sources.contract import (
     SourceConfig,
     SourceError,
 )
+from hwentropy_sources.extension import load_extension
 from hwentropy_sources.kernel.reseed import CPUINFO, cpu_flags
 
 #: Samples of one origin, whichever of the two instructions draws them.
@@ -56,23 +56,10 @@ RDRAND_CLAIM: Final = Claim(
     renewal="not known in seconds: Intel reseeds it after at most 511 samples of 128 bits",
 )
 
-EXTENSION: Final = "hwentropy_sources.cpu._cpurand"
 
-
-def load_extension() -> ModuleType:
+def load_cpurand() -> ModuleType:
     """The C extension; raises SourceAbsent when it was not built or does not load."""
-    try:
-        return import_module(EXTENSION)
-    except ModuleNotFoundError:
-        raise SourceAbsent(
-            "the C extension _cpurand was not built",
-            "install a C compiler and Python's headers, then reinstall hwentropy",
-        ) from None
-    except ImportError as error:
-        raise SourceAbsent(
-            f"the C extension _cpurand does not load: {error.msg}",
-            "reinstall hwentropy with this Python",
-        ) from None
+    return load_extension("hwentropy_sources.cpu._cpurand")
 
 
 class CpuInstruction(Source):
@@ -85,7 +72,7 @@ class CpuInstruction(Source):
         config: SourceConfig | None = None,
         *,
         cpuinfo: Path = CPUINFO,
-        load: Callable[[], ModuleType] = load_extension,
+        load: Callable[[], ModuleType] = load_cpurand,
     ) -> None:
         self.config = config if config is not None else SourceConfig()
         self._cpuinfo = cpuinfo

@@ -677,7 +677,7 @@ def test_an_empty_runtime_directory_is_refused(capsys: pytest.CaptureFixture[str
 
 #: `os` and `cpu`, two ways to one generator.
 ONLY_THE_KERNEL = "".join(
-    f"[sources.{name}]\nenabled = false\n" for name in ("rdseed", "hwrng", "tpm2")
+    f"[sources.{name}]\nenabled = false\n" for name in ("rdseed", "hwrng", "tpm2", "jitter")
 )
 
 

@@ -65,7 +65,7 @@ def wait_for_credit(daemon: Daemon, names: list[str], beyond: int = 0) -> None:
 def test_every_source_of_this_machine_is_healthy_and_credited(daemon: Daemon) -> None:
     """os, tpm2 and what else is here: healthy and credited; the rest says why not."""
     states = {one["name"]: one for one in daemon.call("Sources")["sources"]}
-    assert set(states) == {"os", "cpu", "rdseed", "hwrng", "tpm2"}
+    assert set(states) == {"os", "cpu", "rdseed", "hwrng", "tpm2", "jitter"}
     here = [name for name, one in states.items() if one["state"] != "absent"]
     assert {"os", "tpm2"} <= set(here)
     if Path("/dev/hwrng").exists():

@@ -17,7 +17,7 @@ from pytest_mock import MockerFixture
 
 from hwentropy_sources.contract import SourceAbsent, SourceError
 from hwentropy_sources.cpu import rdseed
-from hwentropy_sources.cpu.rdseed import CpuInstruction, Rdrand, Rdseed, load_extension
+from hwentropy_sources.cpu.rdseed import CpuInstruction, Rdrand, Rdseed, load_cpurand
 from support import needed
 
 C_SOURCE = Path(rdseed.__file__).with_name("_cpurand.c")
@@ -100,7 +100,7 @@ def build(tmp_path: Path) -> Build:
 def extension() -> ModuleType:
     """The extension as installed."""
     try:
-        return load_extension()
+        return load_cpurand()
     except SourceAbsent as absent:
         pytest.skip(str(absent))
 
@@ -328,7 +328,7 @@ def test_a_missing_extension_gives_the_remedy(
     mocker: MockerFixture, error: ImportError, reason: str, remedy: str
 ) -> None:
     """Not built and not loadable are absent, each with what to do."""
-    mocker.patch("hwentropy_sources.cpu.rdseed.import_module", side_effect=error)
+    mocker.patch("hwentropy_sources.extension.import_module", side_effect=error)
     with pytest.raises(SourceAbsent, match=reason) as raised:
         Rdseed().open()
     assert remedy in raised.value.remedy
