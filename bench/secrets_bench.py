@@ -88,7 +88,21 @@ CASES: Final[tuple[Case, ...]] = (
     ),
     Case("NumPy BitGenerator: normal()", "rng.normal()", "pcg64.normal()"),
     Case("NumPy permutation(10**4)", "arrays.permutation(10000)", "pcg64.permutation(10000)"),
+    Case(
+        "NumPy permutation(10**6)", "arrays.permutation(1000000)", "pcg64.permutation(1000000)"
+    ),
+    Case(
+        "NumPy BitGenerator: permutation(10**6)",
+        "rng.permutation(1000000)",
+        "pcg64.permutation(1000000)",
+    ),
+    Case(
+        "NumPy integers(6), 10**6",
+        "arrays.integers(6, size=1000000)",
+        "pcg64.integers(6, size=1000000)",
+    ),
     Case("NumPy random()", "arrays.random()", "pcg64.random()"),
+    Case("NumPy integers(6)", "arrays.integers(6)", "pcg64.integers(6)"),
     Case("NumPy BitGenerator: random()", "rng.random()", "pcg64.random()"),
 )
 

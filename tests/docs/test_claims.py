@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from hwentropyd.config.schema import PoolConfig
+from hwentropyd.confinement import landlock
+from hwentropyd.confinement.system_calls import ARCHITECTURES
 from hwentropyd.operating.logs import BURST, PERIOD
 
 ROOT = Path(__file__).parents[2]
@@ -50,3 +52,44 @@ def test_the_age_of_what_node_knows_is_told() -> None:
     told = f"{found[1]} ms before the draw beg"
     assert told in read("docs/protocol.md")
     assert told in read("docs/node.md")
+
+
+def test_the_platforms_are_those_of_the_filters() -> None:
+    """The columns that have system call filters are the tables that there are."""
+    table = (ROOT / "docs/platforms.md").read_text().split("\n\n")
+    rows = next(one for one in table if "| x86-64 |" in one).splitlines()
+    names = [cell.strip().replace("-", "_") for cell in rows[0].strip("|").split("|")]
+    filters = next(row for row in rows if "filters" in row).strip("|").split("|")
+    assert {name for name, has in zip(names, filters, strict=True) if has.strip() == "yes"} == {
+        *ARCHITECTURES
+    }
+
+
+def test_landlocks_versions_are_those_of_the_code() -> None:
+    """Which kernel brings which of what the daemon uses."""
+    assert landlock.__doc__
+    used = re.findall(r"(\d+\.\d+)\s+(?:ABI )?(\d) ", landlock.__doc__)
+    assert int(used[-1][1]) == landlock.NEWEST_ABI
+    told = re.findall(
+        r"^\| (\d+\.\d+) \| Landlock (?:\(ABI )?(\d)",
+        (ROOT / "docs/platforms.md").read_text(),
+        re.MULTILINE,
+    )
+    assert told == used
+
+
+def test_the_errors_have_one_name_in_all_languages() -> None:
+    """docs/client.md tells when each comes; the other pages point to its rows."""
+    told = set(
+        re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/client.md").read_text(), re.MULTILINE)
+    )
+    rows = re.findall(
+        r"^\| `\w+` \| `HWENTROPY_.*\| `(\w+)` \|$",
+        (ROOT / "docs/cpp.md").read_text(),
+        re.MULTILINE,
+    )
+    assert len(rows) == 8
+    node = (ROOT / "client/node/lib/errors.js").read_text()
+    for name in rows:
+        assert name in told
+        assert re.search(rf"\b{name}\b", node)
