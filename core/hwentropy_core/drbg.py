@@ -25,9 +25,8 @@ from collections.abc import Iterable
 from typing import Final, NoReturn, TypeAlias
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
-from cryptography.hazmat.primitives.hashes import SHA512
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from .hkdf import hkdf_into
 from .limits import BLOCK_BYTES, KEY_BYTES, SMALL_BYTES
 from .memory import ZEROS, Buffer, wipe
 
@@ -51,14 +50,6 @@ def encode_materials(materials: Iterable[Material]) -> bytearray:
         parts += (_LENGTH.pack(len(label)), label, _LENGTH.pack(memoryview(data).nbytes), data)
     # Allocated once: a buffer that grows leaves copies behind that nobody wipes.
     return bytearray().join(parts)
-
-
-def hkdf_into(out: bytearray | memoryview, salt: Buffer, ikm: Buffer, info: bytes) -> None:
-    """HKDF-SHA-512 (RFC 5869) into a buffer that its owner can overwrite.
-
-    The library takes the salt as `bytes` only: that copy is freed, not erased.
-    """
-    HKDF(SHA512(), len(out), bytes(salt), info).derive_into(ikm, out)
 
 
 class Keystream:
@@ -103,7 +94,8 @@ class Drbg:
         block: memoryview | None = None,
     ) -> None:
         self._purpose = purpose
-        self._key = bytearray(KEY_BYTES) if key is None else key
+        # A view: what is copied into one goes by no buffer in between.
+        self._key = memoryview(bytearray(KEY_BYTES) if key is None else key)
         self._block = memoryview(bytearray(BLOCK_BYTES)) if block is None else block
         self._small = len(self._block) // (BLOCK_BYTES // SMALL_BYTES)
         self._next = len(self._block)

@@ -8,11 +8,14 @@ connection that ended, a request for fresh entropy, bytes drawn, a pong.
 
 Both ends trust each other; a message that does not parse is a bug and ends the
 worker, which is then replaced.
+
+Datagrams are encoded into buffers, and decoded from ones, that can be overwritten: who
+sends or receives a seed does.
 """
 
 import struct
 from dataclasses import dataclass
-from typing import ClassVar, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 from hwentropy_core.limits import KEY_BYTES
 
@@ -22,6 +25,7 @@ from .role import Role
 MESSAGE_BYTES: Final = 128
 
 _ROLES: Final = tuple(Role)
+_GENERATION: Final = struct.Struct("=Q")
 
 
 class Message:
@@ -30,15 +34,21 @@ class Message:
     kind: ClassVar[bytes]
     layout: ClassVar[struct.Struct]
 
-    def encode(self) -> bytes:
+    def encode(self) -> bytearray:
         """The datagram."""
         values = [getattr(self, name) for name in self.__dataclass_fields__]  # type: ignore[attr-defined]
-        return self.kind + self.layout.pack(*values)
+        return self._packed(values)
 
     @classmethod
-    def decode(cls, payload: bytes) -> Self:
+    def decode(cls, payload: memoryview) -> Self:
         """Read the fields of a datagram whose kind byte was this class's."""
         return cls(*cls.layout.unpack(payload))
+
+    def _packed(self, values: list[Any]) -> bytearray:
+        datagram = bytearray(1 + self.layout.size)
+        datagram[:1] = self.kind
+        self.layout.pack_into(datagram, 1, *values)
+        return datagram
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +72,14 @@ class Assign(Message):
     leases_per_second: int
     """Of all the user's connections; 0: no limit."""
 
-    def encode(self) -> bytes:
+    def encode(self) -> bytearray:
         """The datagram."""
         values = [getattr(self, name) for name in self.__dataclass_fields__]
         values[1] = _ROLES.index(self.role)
-        return self.kind + self.layout.pack(*values)
+        return self._packed(values)
 
     @classmethod
-    def decode(cls, payload: bytes) -> Self:
+    def decode(cls, payload: memoryview) -> Self:
         """Read the fields; raises ValueError for a role that there is not."""
         number, role, *rest = cls.layout.unpack(payload)
         if role >= len(_ROLES):
@@ -84,7 +94,17 @@ class Seed(Message):
     kind = b"S"
     layout = struct.Struct(f"=Q{KEY_BYTES}s")
     generation: int
-    seed: bytes
+    seed: bytearray
+    """Its holder overwrites it."""
+
+    @classmethod
+    def decode(cls, payload: memoryview) -> Self:
+        """Read the fields."""
+        if len(payload) != cls.layout.size:
+            raise struct.error("a seed of another size")
+        # Not by `unpack`, whose `bytes` could not be overwritten.
+        (generation,) = _GENERATION.unpack_from(payload)
+        return cls(generation, bytearray(payload[_GENERATION.size :]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +224,13 @@ _KINDS: Final[dict[bytes, type[Message]]] = {
 }
 
 
-def decode(datagram: bytes) -> Message:
+def decode(datagram: bytes | bytearray | memoryview) -> Message:
     """The message in a datagram; raises ValueError when it is none."""
-    message = _KINDS.get(datagram[:1])
+    view = memoryview(datagram)
+    message = _KINDS.get(bytes(view[:1]))
     if message is None:
         raise ValueError("unknown kind of message between supervisor and worker")
     try:
-        return message.decode(datagram[1:])
+        return message.decode(view[1:])
     except struct.error:
         raise ValueError("message of the wrong size between supervisor and worker") from None

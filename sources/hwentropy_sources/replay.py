@@ -8,7 +8,7 @@ What it yields is known to whoever has the file, so it is never credited
 (`credited` is False) and never used unless the configuration names it.
 """
 
-from io import BufferedReader
+from io import FileIO
 from pathlib import Path
 from typing import Annotated, ClassVar, Final
 
@@ -46,7 +46,7 @@ class Replay(Source):
     def __init__(self, config: ReplayConfig) -> None:
         self.config = config
         self._path = Path(config.path)
-        self._file: BufferedReader | None = None
+        self._file: FileIO | None = None
         try:
             self._claim = Claim(
                 bits_per_sample=config.bits_per_sample,
@@ -74,7 +74,7 @@ class Replay(Source):
                 "record samples into a file; a character device is for the kind `hwrng`",
             )
         try:
-            self._file = self._path.open("rb")
+            self._file = self._path.open("rb", buffering=0)
             size = self._file.seek(0, 2)
             self._file.seek(0)
         except OSError as error:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from hwentropy_core import drbg as drbg_module
-from hwentropy_core.drbg import Drbg, encode_materials, hkdf_into
+from hwentropy_core.drbg import Drbg, encode_materials
+from hwentropy_core.hkdf import hkdf_into
 from hwentropy_core.limits import BLOCK_BYTES, KEY_BYTES, MIN_SEED_BITS, SMALL_BYTES
 from support.drbg_reference import ReferenceDrbg
 

@@ -204,7 +204,8 @@ def _read(source: Source, question: Read) -> bytearray | WrongLength:
             return WrongLength(view.nbytes)
         answer = bytearray(1 + view.nbytes)
         answer[0] = DATA
-        answer[1:] = view.cast("B")
+        # Into a view: a bytearray would copy what it is assigned first.
+        memoryview(answer)[1:] = view.cast("B")
     if isinstance(got, bytearray):
         wipe(got)
     return answer

@@ -11,6 +11,7 @@ import socket
 from collections import deque
 from typing import Final
 
+from hwentropy_core.memory import wipe
 from hwentropy_core.status import WorkerStatus
 from hwentropyd import channel
 from hwentropyd.child import Child
@@ -34,7 +35,7 @@ class WorkerHandle:
         self, child: Child, number: int, loop: asyncio.AbstractEventLoop, now: float
     ) -> None:
         self._loop = loop
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[bytearray] = deque()
         self.child = child
         self.sock = child.sock
         self.number = number
@@ -94,19 +95,19 @@ class WorkerHandle:
         self._loop.remove_reader(self.sock)
         self._loop.remove_writer(self.sock)
         self._loop.remove_reader(self.child.report)
-        self._queue.clear()
+        self._drop_queue()
         self.child.kill()
         self.child.close()
 
     def _flush(self) -> None:
         while self._queue and self._sent(self._queue[0], []):
-            self._queue.popleft()
+            wipe(self._queue.popleft())  # it may have been a seed
         if self._queue:
             self._loop.add_writer(self.sock, self._flush)
         else:
             self._loop.remove_writer(self.sock)
 
-    def _sent(self, datagram: bytes, fds: list[int]) -> bool:
+    def _sent(self, datagram: bytearray, fds: list[int]) -> bool:
         try:
             socket.send_fds(self.sock, [datagram], fds)
         except OSError as error:
@@ -114,9 +115,13 @@ class WorkerHandle:
                 return False
             # Its end is closed: there is nobody to tell, and its own end comes next.
             log.debug("worker %d: %s", self.pid, error.strerror)
-            self._queue.clear()
+            self._drop_queue()
             return False
         return True
+
+    def _drop_queue(self) -> None:
+        while self._queue:
+            wipe(self._queue.popleft())
 
     def status(self, now: float) -> WorkerStatus:
         """What `hwentropy status` shows of it."""

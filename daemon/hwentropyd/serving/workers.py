@@ -213,7 +213,7 @@ class WorkerPool:
 
     def _send_seed(self, worker: WorkerHandle, generation: int) -> None:
         seed = self.root.child_seed(b"worker %d" % worker.number, generation)
-        worker.send(channel.Seed(generation, bytes(seed)))
+        worker.send(channel.Seed(generation, seed))
         wipe(seed)
 
     def _hand_over(self, incoming: Incoming) -> bool:

@@ -128,6 +128,14 @@ class ClientConnection:
             return Wait.END
         return wait
 
+    def close(self) -> None:
+        """Close the socket, and overwrite a lease that the client did not take."""
+        self.sock.close()
+        while self._replies:
+            fixed = self._replies.popleft().fixed
+            if isinstance(fixed, bytearray):
+                wipe(fixed)
+
     def _receive(self, buffers: Buffers, load: Load) -> int | None:
         """Receive, and answer small requests that come alone; how much came that is not one.
 

@@ -271,7 +271,7 @@ class Engine:
             self._waiting.pop(connection.id, None)
             self._requests_of_ended += connection.protocol.requests
             empty = not self._by_fd
-        connection.sock.close()
+        connection.close()
         self._ended(connection.id)
         if empty:
             self._empty.set()

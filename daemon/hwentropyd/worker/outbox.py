@@ -23,7 +23,7 @@ class Outbox:
         """`sock` is a blocking one."""
         self._sock = sock
         self._lock = threading.Lock()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[bytearray] = deque()
 
     @property
     def blocked(self) -> bool:
@@ -49,7 +49,7 @@ class Outbox:
                 if not self._waiting:
                     return
 
-    def _sent(self, datagram: bytes, flags: int) -> bool:
+    def _sent(self, datagram: bytearray, flags: int) -> bool:
         # A supervisor that is gone is noticed by the main thread's receive.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             try:

@@ -5,12 +5,14 @@ Its main thread listens to the channel; when the channel closes, the supervisor 
 gone and so is the worker, at once.
 """
 
+import array
 import socket
 from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
+from hwentropy_core.memory import wipe
 from hwentropy_core.page import PageReader
 from hwentropy_core.wire import Status
 from hwentropyd import channel, confinement
@@ -27,6 +29,9 @@ DRAIN_SECONDS: Final = 0.6
 #: Longer than the settings.
 _SETTINGS_BYTES: Final = 4096
 
+#: Room for one descriptor.
+_ANCILLARY_BYTES: Final = socket.CMSG_LEN(array.array("i").itemsize)
+
 
 class WorkerProcess:
     """A worker's end of the channel."""
@@ -42,18 +47,20 @@ class WorkerProcess:
         """Serve until told to stop or the supervisor is gone."""
         self._engine.start()
         self._send(channel.Ready())
+        buffer = memoryview(bytearray(channel.MESSAGE_BYTES))
         while True:
             try:
-                datagram, fds, _, _ = socket.recv_fds(self._sock, channel.MESSAGE_BYTES, 1)
+                size, fds = _receive(self._sock, buffer)
             except ConnectionResetError:
                 return  # the supervisor ended without having read all that we sent
-            if not datagram:
+            if not size:
                 return
-            message = channel.decode(datagram)
+            message = channel.decode(buffer[:size])
+            wipe(buffer[:size])
             if isinstance(message, channel.Assign):
                 self._adopt(message, fds)
             elif isinstance(message, channel.Seed):
-                self._generator.seed(message.generation, bytearray(message.seed))
+                self._generator.seed(message.generation, message.seed)
             elif isinstance(message, channel.Forget):
                 self._generator.forget()
             elif isinstance(message, channel.Fresh):
@@ -92,6 +99,16 @@ class WorkerProcess:
         # Else it is said when the channel takes messages again, after the next draw.
         if not self._outbox.blocked:
             self._send(channel.Drawn(self._generator.take_drawn()))
+
+
+def _receive(sock: socket.socket, buffer: memoryview) -> tuple[int, list[int]]:
+    """The next datagram into `buffer`, which its caller overwrites; a descriptor with it."""
+    size, ancillary, _, _ = sock.recvmsg_into([buffer], _ANCILLARY_BYTES)
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data)
+    return size, fds.tolist()
 
 
 def prepare(sock: socket.socket) -> Callable[[], None]:

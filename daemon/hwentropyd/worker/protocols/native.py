@@ -189,7 +189,8 @@ class NativeProtocol:
             self._page_sent = True
             page_fd = terms.page_fd
             flags |= ReplyFlag.PAGE
+        # Joined by a bytearray: `header + payload` would be `bytes`, which stay.
         header = encode_reply(Status.OK, request.tag, len(payload), flags)
-        fixed = bytearray(header + payload)
+        fixed = bytearray().join((header, payload))
         wipe(payload)
         return Reply(fixed, 0, page_fd, cost=OTHER_COST)

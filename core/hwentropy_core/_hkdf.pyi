@@ -1,0 +1,3 @@
+from .memory import Buffer
+
+def into(out: bytearray | memoryview, salt: Buffer, ikm: Buffer, info: bytes, /) -> None: ...
