@@ -2,7 +2,7 @@
 
     state = locked_state(pid)                    the key and the block of a locked generator
     found = scan([pid], {"a seed": seed})        {"a seed": ["12 [heap] 55d0..."]}
-    assert_gone([pid], {"a seed": seed})         polls: a buffer may be overwritten a moment later
+    assert_gone([pid], {"a seed": seed})         polls: a buffer is overwritten after its use
 
 Every mapping that can be read is, by /proc/PID/mem, but for those of files that the
 process cannot write to.  A secret counts as found where any PIECE bytes of it are, from

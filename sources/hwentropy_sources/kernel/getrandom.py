@@ -8,6 +8,8 @@ no test of ours could tell a badly seeded kernel from a good one.  Its entropy
 is credited by policy (we trust the kernel we run on), not by measurement.
 """
 
+import ctypes
+import errno
 import os
 import re
 import time
@@ -50,8 +52,27 @@ KERNEL_CLAIM: Final = Claim(
 #: hundredth of the default deadline of 5 s, so waiting costs 20 calls a second.
 POLL_SECONDS: Final = 0.05
 
+_getrandom: Final = ctypes.CDLL(None, use_errno=True).getrandom
+_getrandom.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint)
+_getrandom.restype = ctypes.c_ssize_t
+
 Clock = Callable[[], float]
 Sleep = Callable[[float], None]
+
+
+def getrandom_into(view: memoryview) -> int:
+    """Fill the beginning of a view that is not empty; returns how much of it.
+
+    Raises OSError.  In place of `os.getrandom`, whose `bytes` nobody can overwrite.
+    """
+    start = ctypes.addressof(ctypes.c_char.from_buffer(view))
+    got = int(_getrandom(start, len(view), os.GRND_NONBLOCK))
+    if got < 0:
+        code = ctypes.get_errno()
+        if code == errno.EINTR:
+            return 0
+        raise OSError(code, os.strerror(code))
+    return got
 
 
 def read_kernel(
@@ -62,11 +83,12 @@ def read_kernel(
     Raises SourceError when the kernel's generator is not initialised by then.
     """
     out = bytearray(size)
+    view = memoryview(out)
     filled = 0
     give_up = clock() + timeout
     while filled < size:
         try:
-            part = os.getrandom(size - filled, os.GRND_NONBLOCK)
+            filled += getrandom_into(view[filled:])
         except BlockingIOError:
             left = give_up - clock()
             if left <= 0:
@@ -83,8 +105,6 @@ def read_kernel(
                 f"getrandom failed: {error.strerror}",
                 "allow the getrandom system call in the daemon's sandbox",
             ) from None
-        out[filled : filled + len(part)] = part
-        filled += len(part)
     return out
 
 

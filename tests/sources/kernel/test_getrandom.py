@@ -1,12 +1,15 @@
 """The kind `os`: real getrandom, and the ways in which it can fail."""
 
-import os
+import ctypes
+import errno
+from collections.abc import Iterable
 from itertools import count
 
 import pytest
 from pytest_mock import MockerFixture
 
 from hwentropy_sources.contract import SourceError
+from hwentropy_sources.kernel import getrandom
 from hwentropy_sources.kernel.getrandom import (
     POLL_SECONDS,
     OsRandom,
@@ -74,26 +77,60 @@ def test_real_getrandom_gives_every_size(size: int) -> None:
     assert len(OsRandom().read(size, 5.0)) == size
 
 
+def kernel_gives(mocker: MockerFixture, answers: Iterable[bytes | OSError]) -> list[int]:
+    """Have the kernel give these; returns the list of what it was asked for, which grows."""
+    coming = iter(answers)
+    asked: list[int] = []
+
+    def getrandom_into(view: memoryview) -> int:
+        asked.append(len(view))
+        answer = next(coming)
+        if isinstance(answer, OSError):
+            raise answer
+        view[: len(answer)] = answer
+        return len(answer)
+
+    mocker.patch.object(getrandom, "getrandom_into", getrandom_into)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(errno.EAGAIN, BlockingIOError), (errno.EPERM, PermissionError)]
+)
+def test_an_error_of_the_system_call_is_an_exception(
+    mocker: MockerFixture, code: int, kind: type[OSError]
+) -> None:
+    """Of the kind that Python has for its errno."""
+    mocker.patch.object(getrandom, "_getrandom", return_value=-1)
+    ctypes.set_errno(code)
+    with pytest.raises(kind):
+        getrandom.getrandom_into(memoryview(bytearray(1)))
+
+
 def test_short_answers_are_put_together(mocker: MockerFixture, time: FakeTime) -> None:
     """Five answers of one or two bytes make eight, each in its place."""
     parts = [b"ab", b"c", b"de", b"fg", b"h"]
-    getrandom = mocker.patch.object(os, "getrandom", side_effect=parts)
+    asked = kernel_gives(mocker, parts)
     assert read_kernel(8, 1.0, time.clock, time.sleep) == b"abcdefgh"
-    asked = [call.args for call in getrandom.call_args_list]
-    assert asked == [(left, os.GRND_NONBLOCK) for left in (8, 6, 5, 3, 1)]
+    assert asked == [8, 6, 5, 3, 1]
 
 
 def test_it_waits_for_a_kernel_that_is_starting(mocker: MockerFixture, time: FakeTime) -> None:
     """EAGAIN three times and then bytes: three pauses, no error."""
-    answers = [BlockingIOError(), BlockingIOError(), BlockingIOError(), b"abcd"]
-    mocker.patch.object(os, "getrandom", side_effect=answers)
+    answers: list[bytes | OSError] = [
+        BlockingIOError(),
+        BlockingIOError(),
+        BlockingIOError(),
+        b"abcd",
+    ]
+    kernel_gives(mocker, answers)
     assert OsRandom(clock=time.clock, sleep=time.sleep).read(4, 5.0) == b"abcd"
     assert time.slept == [POLL_SECONDS] * 3
 
 
 def test_it_gives_up_at_its_timeout(mocker: MockerFixture, time: FakeTime) -> None:
     """A kernel that never starts costs the timeout and not a second more."""
-    mocker.patch.object(os, "getrandom", side_effect=(BlockingIOError() for _ in count()))
+    kernel_gives(mocker, (BlockingIOError() for _ in count()))
     with pytest.raises(SourceError, match=r"not initialised within 0\.12 s") as raised:
         OsRandom(clock=time.clock, sleep=time.sleep).read(4, 0.12)
     assert raised.value.remedy
@@ -102,7 +139,7 @@ def test_it_gives_up_at_its_timeout(mocker: MockerFixture, time: FakeTime) -> No
 
 def test_a_forbidden_getrandom_is_said_so(mocker: MockerFixture, time: FakeTime) -> None:
     """A seccomp filter answers EPERM: the error names the sandbox, not the bytes so far."""
-    mocker.patch.object(os, "getrandom", side_effect=[b"secret", PermissionError(1, "denied")])
+    kernel_gives(mocker, [b"secret", PermissionError(1, "denied")])
     with pytest.raises(SourceError, match="getrandom failed: denied") as raised:
         read_kernel(32, 1.0, time.clock, time.sleep)
     assert "sandbox" in raised.value.remedy
