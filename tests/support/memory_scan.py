@@ -1,6 +1,6 @@
 """Reads the memory of live processes and says where a known secret is in it.
 
-    state = locked_state(pid)                    the key and the block of a locked generator
+    twin = generator_of(pid, b"worker")          gives what that process will give next
     found = scan([pid], {"a seed": seed})        {"a seed": ["12 [heap] 55d0..."]}
     assert_gone([pid], {"a seed": seed})         polls: a buffer is overwritten after its use
 
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from hwentropy_core.limits import BLOCK_BYTES, KEY_BYTES
+from support.drbg_reference import ReferenceDrbg
 
 #: Why a test that scans is skipped; None: it is not.
 MISSING: Final = None if os.geteuid() == 0 else "only root reads the memory of other processes"
@@ -86,11 +87,19 @@ def read(pid: int, region: Region) -> bytes:
             return b""  # unmapped since, or memory of a device
 
 
-def locked_state(pid: int) -> tuple[bytes, bytes]:
-    """Key and block of the one locked generator of a process."""
+def generator_of(pid: int, purpose: bytes) -> ReferenceDrbg:
+    """A copy of the one locked generator of a process, which gives the same from here on.
+
+    Where all that it gave since its last reseed was of KEY_BYTES each.
+    """
     [region] = [one for one in regions(pid) if one.locked]
     memory = read(pid, region)
-    return memory[:KEY_BYTES], memory[-BLOCK_BYTES:]
+    copy = ReferenceDrbg(purpose)
+    copy.key = memory[:KEY_BYTES]
+    # What was given out is zeros; so may be the first of what was not.
+    rest = memory[-BLOCK_BYTES:].lstrip(b"\0")
+    copy.rest = bytes(-len(rest) % KEY_BYTES) + rest
+    return copy
 
 
 def pieces(secret: bytes) -> list[bytes]:
