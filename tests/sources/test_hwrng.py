@@ -25,6 +25,7 @@ from hwentropy_sources.hwrng import (
     hwrng_claim,
     hwrng_group,
 )
+from hwentropy_sources.kernel import getrandom
 from hwentropy_sources.kernel.getrandom import OsRandom
 from support.umockdev import run_with_devices
 
@@ -261,7 +262,7 @@ def test_a_node_of_the_hwrng_elsewhere_is_the_hwrng(machine: Machine, tmp_path: 
 
 def test_the_kernels_generator_is_waited_for(mocker: MockerFixture, machine: Machine) -> None:
     """/dev/urandom gives bytes before it is initialised: not here."""
-    mocker.patch.object(os, "getrandom", side_effect=BlockingIOError)
+    mocker.patch.object(getrandom, "getrandom_into", side_effect=BlockingIOError)
     before = open_fds()
     with pytest.raises(SourceError, match="not initialised"):
         machine.source(Path("/dev/urandom")).open()

@@ -52,9 +52,9 @@ KERNEL_CLAIM: Final = Claim(
 #: hundredth of the default deadline of 5 s, so waiting costs 20 calls a second.
 POLL_SECONDS: Final = 0.05
 
-_getrandom: Final = ctypes.CDLL(None, use_errno=True).getrandom
-_getrandom.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint)
-_getrandom.restype = ctypes.c_ssize_t
+libc_getrandom: Final = ctypes.CDLL(None, use_errno=True).getrandom
+libc_getrandom.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint)
+libc_getrandom.restype = ctypes.c_ssize_t
 
 Clock = Callable[[], float]
 Sleep = Callable[[float], None]
@@ -66,7 +66,7 @@ def getrandom_into(view: memoryview) -> int:
     Raises OSError.  In place of `os.getrandom`, whose `bytes` nobody can overwrite.
     """
     start = ctypes.addressof(ctypes.c_char.from_buffer(view))
-    got = int(_getrandom(start, len(view), os.GRND_NONBLOCK))
+    got = int(libc_getrandom(start, len(view), os.GRND_NONBLOCK))
     if got < 0:
         code = ctypes.get_errno()
         if code == errno.EINTR:

@@ -101,7 +101,7 @@ def test_an_error_of_the_system_call_is_an_exception(
     mocker: MockerFixture, code: int, kind: type[OSError]
 ) -> None:
     """Of the kind that Python has for its errno."""
-    mocker.patch.object(getrandom, "_getrandom", return_value=-1)
+    mocker.patch.object(getrandom, "libc_getrandom", return_value=-1)
     ctypes.set_errno(code)
     with pytest.raises(kind):
         getrandom.getrandom_into(memoryview(bytearray(1)))
