@@ -43,7 +43,7 @@ class Bench:
 
     def seed(self, generation: int) -> None:
         """A seed, then the page, then word of it."""
-        self.say(channel.Seed(generation, bytes([generation]) * 32))
+        self.say(channel.Seed(generation, bytearray([generation]) * 32))
         self.page.generation = generation
         self.page.state = ServiceState.OK
         self.say(channel.Wake())
