@@ -178,11 +178,7 @@ class Generator:
     def after_fork(self) -> None:
         """In a forked child: let go of the parent's lease, connections and locks."""
         self._locks = {}
-        # A signal handler that forks comes back into the draw that it interrupted.
-        self._calling &= {threading.get_ident()}
-        if self._busy != threading.get_ident():
-            self._busy = 0
-        self._disown()
+        self._begin_child()
 
     def _fill(self, view: memoryview) -> None:
         try:
@@ -247,7 +243,7 @@ class Generator:
             else:
                 filled += size
                 tries += not size
-            if self._leased.forgotten != forgotten:
+            if self._leased.forgotten != forgotten or self._leased.inherited:
                 # A fork in the middle (a signal handler's): the parent has these bytes.
                 forgotten = self._leased.forgotten
                 filled = 0
@@ -266,7 +262,7 @@ class Generator:
                     return 0
                 size, key = self._leased.draw(view, deadline)
             except HwentropyError:
-                if self._leased.forgotten == forgotten:
+                if self._leased.forgotten == forgotten and not self._leased.inherited:
                     raise
                 return 0  # the connection went in a child that a signal handler forked
             finally:
@@ -334,10 +330,13 @@ class Generator:
     def _notice_fork(self) -> None:
         """Called under the lock: do what nobody told this child to do."""
         if self._leased.inherited:
-            self._busy = 0
-            self._disown()
+            self._begin_child()
 
-    def _disown(self) -> None:
+    def _begin_child(self) -> None:
+        # A signal handler that forks comes back into the draw that it interrupted.
+        self._calling &= {threading.get_ident()}
+        if self._busy != threading.get_ident():
+            self._busy = 0
         client, self._client = self._client, None
         if client is not None:
             client.after_fork()

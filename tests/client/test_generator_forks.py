@@ -5,8 +5,10 @@ Each test forks in a Python of its own: the test's own process has threads.
 
 import resource
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -220,6 +222,7 @@ def test_forks_from_threads_while_others_draw(
 
 
 IN_THE_MIDDLE = """
+import ctypes
 from hwentropy.lease import connection as lease
 from hwentropy.lease.connection import LeaseConnection
 from hwentropy.lease.drbg import LeasedDrbg
@@ -231,6 +234,8 @@ places = [
     (PythonReservoir, "attach"), (PythonReservoir, "extend"), (lease, "connect"),
 ]
 size = int(sys.argv[3])
+fork = {"os": os.fork, "libc": ctypes.PyDLL(None).fork}[sys.argv[4]]
+draws = sys.argv[5] == "draws"
 
 def fork_in(kind, name, before):
     # As a signal handler that forks, and comes back in both processes.
@@ -241,10 +246,11 @@ def fork_in(kind, name, before):
             return original(*args, **kwargs)
         result = None if before else original(*args, **kwargs)
         reader, writer = os.pipe()
-        forked.append((reader, writer, os.fork()))
+        forked.append((reader, writer, fork()))
         if not forked[0][2]:
             signal.alarm(50)
-            forked.append(generator.random_bytes(16))
+            if draws:
+                forked.append(generator.random_bytes(16))
         return original(*args, **kwargs) if before else result
     setattr(kind, name, interrupted)
     try:
@@ -278,13 +284,71 @@ check(drawn)
 """
 
 
+@pytest.mark.parametrize("handler", ["draws", "returns"])
+@pytest.mark.parametrize("fork", ["os", "libc"])
 @pytest.mark.parametrize("size", [32, 40_000, 400_000])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_fork_in_the_middle_of_a_draw(
-    daemon: FakeDaemon, leases: Leases, kind: str, size: int
+    daemon: FakeDaemon, leases: Leases, kind: str, size: int, fork: str, handler: str
 ) -> None:
-    """A signal handler that forks and returns, in both: two draws, not one twice."""
-    run_script(PROLOGUE + IN_THE_MIDDLE, str(daemon.path), kind, str(size))
+    """A signal handler that forks and returns, in both: two draws, not one twice.
+
+    Also by the C library's fork, of which Python and we are told nothing.
+    """
+    arguments = (str(daemon.path), kind, str(size), fork, handler)
+    run_script(PROLOGUE + IN_THE_MIDDLE, *arguments)
+
+
+WHILE_IT_WAITS = """
+import ctypes, time
+fork = {"os": os.fork, "libc": ctypes.PyDLL(None).fork}[sys.argv[3]]
+reader, writer = os.pipe()
+forked = []
+
+def handler(number, frame):
+    forked.append(fork())
+
+signal.signal(signal.SIGUSR1, handler)
+print(flush=True)
+got = [generator.random_bytes(64) for _ in range(3)]
+assert len(forked) == 1
+if not forked[0]:
+    os.write(writer, b"".join(got))
+    os._exit(0)
+os.close(writer)
+check([*got, result((reader, forked[0]))])
+"""
+
+
+@pytest.mark.parametrize("fork", ["os", "libc"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_fork_while_a_lease_is_waited_for(
+    daemon: FakeDaemon, leases: Leases, kind: str, fork: str
+) -> None:
+    """The handler comes in the middle of the receive; the parent gets its own reply.
+
+    The daemon answers the parent when the child has come with a connection of its own.
+    """
+    asked: list[int] = []
+    child_asks = threading.Event()
+
+    def wait_for_the_child() -> None:
+        asked.append(1)
+        if len(asked) > 1:
+            child_asks.set()
+            return
+        script.send_signal(signal.SIGUSR1)
+        assert child_asks.wait(PATIENCE)
+
+    leases.before = wait_for_the_child
+    with subprocess.Popen(
+        [sys.executable, "-c", PROLOGUE + WHILE_IT_WAITS, str(daemon.path), kind, fork],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as script:
+        _, errors = script.communicate(timeout=PATIENCE)
+    assert script.returncode == 0, errors.decode()
 
 
 IN_A_THREAD = """

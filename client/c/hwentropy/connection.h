@@ -12,7 +12,6 @@
 
 #include "base.h"
 
-#include <limits.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -32,9 +31,12 @@ enum {
     /* Requests on the way at a time: two keep the server busy while the client takes
        a reply, four also cover the time either is off its CPU. */
     HWENTROPY_WINDOW = 4,
-    /* Any time at all: with one set, a receive that a signal interrupts is not begun
-       again by the kernel (signal(7)), but by us, who look whose the connection is. */
-    HWENTROPY_RECEIVE_SECONDS = 3600
+    /* With a time set, a receive that a signal interrupts is not begun again by the kernel
+       (signal(7)), but by us, who look whose the connection is; and so we do after it. */
+    HWENTROPY_RECEIVE_SECONDS = 1,
+    /* The same of a wait with a deadline: a child that a signal's handler forked would wait
+       for the reply that its parent takes. */
+    HWENTROPY_LOOK_MS = 100
 };
 
 struct hwentropy_connection {
@@ -142,7 +144,7 @@ HWENTROPY_FN int hwentropy_is_ours(const struct hwentropy_connection *c)
  * in the parent's reply or spoil it. */
 HWENTROPY_FN int hwentropy_wait(struct hwentropy_connection *c, short events)
 {
-    while (c->deadline) {
+    while (c->deadline && hwentropy_is_ours(c)) {
         int64_t rest = c->deadline - HWENTROPY_CLOCK();
         if (rest <= 0)
             return HWENTROPY_TIMEOUT;
@@ -151,7 +153,7 @@ HWENTROPY_FN int hwentropy_wait(struct hwentropy_connection *c, short events)
         one.events = events;
         one.revents = 0;
         rest = rest / 1000000 + 1;
-        int ready = poll(&one, 1, rest > INT_MAX ? INT_MAX : (int)rest);
+        int ready = poll(&one, 1, rest > HWENTROPY_LOOK_MS ? HWENTROPY_LOOK_MS : (int)rest);
         if (ready > 0)
             break;
         if (ready < 0 && errno != EINTR)

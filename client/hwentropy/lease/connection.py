@@ -10,9 +10,12 @@ derives keys from it.
 
 import array
 import contextlib
+import math
 import os
+import select
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +38,10 @@ from hwentropy_core.wire import (
     decode_lease,
     decode_reply,
 )
+
+#: How often a wait for a reply looks whether a handler has forked meanwhile: the child
+#: would wait for ever, as its parent takes the reply.
+FORK_LOOK_SECONDS: Final = 0.1
 
 #: Room for one descriptor: the kernel closes what a peer sends beyond it.
 _ANCILLARY_BYTES: Final = socket.CMSG_LEN(array.array("i").itemsize)
@@ -84,9 +91,20 @@ class LeaseConnection:
     seconds) is what counts.  None: no limit.
     """
 
-    def __init__(self, path: str, timeout: float | None, deadline: float | None) -> None:
-        """Connect; raises DaemonUnavailable, NotPermitted or Timeout."""
+    def __init__(
+        self,
+        path: str,
+        timeout: float | None,
+        deadline: float | None,
+        ours: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Connect; raises DaemonUnavailable, NotPermitted or Timeout.
+
+        `ours` says whether this is still the process that connected.  Where it is a
+        child that nobody was told of, the connection counts as lost.
+        """
         self._path = path
+        self._ours = ours
         self._timeout = timeout
         self._deadline = deadline
         self._page: PageReader | None = None
@@ -151,6 +169,7 @@ class LeaseConnection:
         """One request and its whole reply."""
         before = self._page
         self._arm()
+        self._check_ours()
         # What a daemon said before it closed is still to be read.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._sock.sendall(HEADER.pack(Op.LEASE, flags, FIRST_TAG, 0), socket.MSG_NOSIGNAL)
@@ -169,13 +188,23 @@ class LeaseConnection:
             if reply.length != LEASE_BYTES:
                 raise ProtocolError(f"lease of {reply.length} bytes, {self._path}")
             lease = self._lease()
-        due = before is None and lease is not None
+        try:
+            self._check_ours()
+            self._check_flags(reply, before, granted=lease is not None)
+        except BaseException:
+            if lease is not None:
+                wipe(lease.seed)
+            raise
+        return reply, lease
+
+    def _check_flags(self, reply: Reply, before: PageReader | None, *, granted: bool) -> None:
+        """The page comes with the first lease of a connection, and with no other."""
+        due = before is None and granted
         announced = bool(reply.flags & ReplyFlag.PAGE)
         if due != announced or due != (self._page is not before):
             raise ProtocolError(
                 f"the daemon at {self._path} sent {'no' if due else 'a second'} generation page"
             )
-        return reply, lease
 
     def _lease(self) -> Lease:
         payload = bytearray(LEASE_BYTES)
@@ -185,6 +214,7 @@ class LeaseConnection:
         finally:
             wipe(payload)
         if not lease.max_bytes or not lease.max_seconds:
+            wipe(lease.seed)
             raise ProtocolError(f"the daemon at {self._path} sent a lease that has ended")
         return lease
 
@@ -193,6 +223,8 @@ class LeaseConnection:
         view = memoryview(buffer)
         filled = 0
         while filled < len(view):
+            self._await_input()
+            self._check_ours()
             self._arm()
             got, ancillary, _, _ = self._sock.recvmsg_into(
                 [view[filled:]], _ANCILLARY_BYTES, socket.MSG_CMSG_CLOEXEC
@@ -212,6 +244,28 @@ class LeaseConnection:
             self._page = PageReader(fd)
         finally:
             os.close(fd)
+
+    def _await_input(self) -> None:
+        """Wait for something to receive, and receive nothing.
+
+        A handler that forks, and comes back in both processes, finds most of them in
+        here: the child looks whose the connection is before it takes its parent's reply.
+        """
+        fd = self._sock.fileno()
+        if fd < 0:
+            raise lost(self._path)  # closed by `after_fork`, in a child that was told
+        waiting = select.poll()
+        waiting.register(fd, select.POLLIN)
+        while True:
+            left = math.inf if self._deadline is None else self._deadline - time.monotonic()
+            if waiting.poll(max(0.0, min(left, FORK_LOOK_SECONDS)) * 1000):
+                return
+            self._check_ours()
+            self._arm()
+
+    def _check_ours(self) -> None:
+        if not self._ours():
+            raise lost(self._path)
 
     def _arm(self) -> None:
         """Let the next system call wait no longer than the call still may."""

@@ -190,7 +190,7 @@ class LeasedDrbg:
         wipe(granted.lease.seed)
         self._next_look = boottime() + LOOK_NANOSECONDS
         # A child that a signal handler forked meanwhile was given the same seed.
-        if self.forgotten == forgotten:
+        if self.forgotten == forgotten and not self.inherited:
             self._budget = granted.lease.max_bytes
             self._lender = self._connection
             self._granted = granted
@@ -203,7 +203,7 @@ class LeasedDrbg:
                 self._connection = None  # restarted since the last lease
         forgotten = self.forgotten
         path = entropy_path(self._path)
-        connection = LeaseConnection(path, self._timeout, deadline)
+        connection = LeaseConnection(path, self._timeout, deadline, self._is_ours)
         self._connection = connection
         if self.forgotten != forgotten:
             # A signal handler forked before `after_fork` could see it: it is the parent's.
@@ -227,8 +227,13 @@ class LeasedDrbg:
         count = min(self._budget, BLOCK_BYTES - KEY_BYTES)
         self._budget -= count
         stop = self._next_stop(granted)
-        if self._granted is granted:
+        # A child that was forked before the look makes keystream of a wiped key, one that
+        # was forked after it has a wiped block, which `arm` does not take.
+        if self._granted is granted and not self.inherited:
             self.reservoir.arm(granted.epoch, stop, count)
+
+    def _is_ours(self) -> bool:
+        return not self.inherited
 
     def _next_stop(self, granted: Granted) -> int:
         """Until when bytes may be taken without another look at the connection."""

@@ -1,6 +1,7 @@
 """The C and C++ clients on a lease: the bytes it must give, and when it must give none."""
 
 import hashlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from hwentropy_core.drbg import Drbg
 from hwentropy_core.limits import MAX_READ
 from hwentropy_core.page import ServiceState
 from hwentropy_core.wire import ReplyFlag, Status
-from support.compiled import Native
+from support.compiled import PATIENCE, Native
 from support.fake_leases import PURPOSE, Leases
 from support.fake_server import FakeDaemon
 
@@ -246,6 +247,32 @@ def test_a_fork_in_the_middle_of_a_draw(leased: Native, leases: Leases, max_byte
     assert len(child) == len(parent) == 32
     assert child[:16] != parent[:16]
     assert child[16:] != parent[16:]
+
+
+def test_a_fork_while_a_lease_is_waited_for(leased: Native, leases: Leases) -> None:
+    """A signal's handler forks during the renewal: each process has a lease of its own.
+
+    The daemon answers the parent when the child has asked on a connection of its own.
+    """
+    asked: list[int] = []
+    child_asks = threading.Event()
+
+    def wait_for_the_child() -> None:
+        asked.append(1)
+        # The first two are for the byte that is drawn before the renewal.
+        if len(asked) > 2:
+            leases.max_bytes = 1 << 20
+        if len(asked) == 3:
+            assert child_asks.wait(PATIENCE)
+        if len(asked) > 3:
+            child_asks.set()
+
+    leases.max_bytes = 1
+    leases.before = wait_for_the_child
+    child, parent = leased.pair("interrupt 64")
+    pieces = {one[at : at + 16] for one in (child, parent) for at in (0, 16)}
+    assert len(pieces) == 4
+    assert child_asks.is_set()
 
 
 def test_a_fork_in_the_middle_of_a_direct_draw(native: Native, daemon: FakeDaemon) -> None:
