@@ -35,7 +35,7 @@ class SourceStatus:
     alarm_counts: dict[str, int]
     """How many of which kind."""
     credited_bits: int
-    """Min-entropy it was credited with in seeds so far."""
+    """Min-entropy it brought to seeds so far: of a DRBG what it holds, once a renewal."""
     credit: bool
     """False: mixed in, never credited."""
     min_entropy: float
@@ -140,6 +140,10 @@ class ServiceStatus:
     """Signs that this machine runs from a copied memory; each ended every seed and lease."""
     clone_signs: dict[str, str] = field(default_factory=dict)
     """What such a sign is looked for in: `watched`, or why it is not."""
+    seed_groups: list[str] = field(default_factory=list)
+    """The groups with credit in the seed in force."""
+    seed_bits: int = 0
+    """Bits that it was credited with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

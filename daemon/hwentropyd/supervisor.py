@@ -256,9 +256,9 @@ class Supervisor:
 
     def _reseed(self, seed: Seed, cause: Cause) -> None:
         for sampler in self._samplers:
-            sampler.credited_bits += seed.credited.get(sampler.name, 0.0)
+            sampler.credited_bits += seed.brought.get(sampler.name, 0.0)
         generation = self.root.reseed(seed, self._workers.send_seeds)
-        self.reporter.note_seed()
+        self.reporter.note_seed(seed)
         self._history.note_seed(seed, cause, generation)
         self._seeded.set()
 

@@ -1,15 +1,21 @@
 """What must always hold of the service, judged without its code.
 
 Nothing before a seed of full strength, nor between a sign that the machine was copied
-and a seed that was read after it; no group credited twice; a bad source hurts only
-itself; reseeded in time, and fresh where that was asked for; no byte past the limits.
+and a seed that was read after it; no group credited twice, nor with more than stands
+behind it, in one seed and in all; what is due is read after it was, from two groups where
+there are two; a bad source hurts only itself; reseeded in time, and fresh where that was
+asked for; no byte past the limits.
 It is told of every event before the seeder, of every action, and of every byte served.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from hwentropy_core.page import ServiceState
-from hwentropyd.seeding.pool import SOURCE_BYTES, Contribution, Seed
+from hwentropyd.seeding.availability import Cause
+from hwentropyd.seeding.credit import GROUP_SECONDS
+from hwentropyd.seeding.pool import SOURCE_DIGESTS, Seed
 from hwentropyd.seeding.seeder import (
     FRESH_SECONDS,
     Action,
@@ -25,30 +31,48 @@ from hwentropyd.seeding.seeder import (
     Reseed,
     SeederPolicy,
     SourceChanged,
-    SourceView,
 )
+from simulation.sources import SimulatedSource
+from support.conditioning import condensed
 
 #: A full-strength seed, of SP 800-90C: 256 bits and 64 more.
 LEAST_BITS = 320
+
+#: What the kernel's generator has, where there is nothing else.
+LONE_BITS = 256
 
 #: Of a difference of times.
 EPSILON = 1e-6
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a source gave, as it should be in the pool."""
+
+    source: str
+    group: str
+    digest: bytes
+    bits: float
+    started: float
+
+
 class Oracle:
     """Raises AssertionError at the first thing that must not be."""
 
-    def __init__(self, policy: SeederPolicy, sources: Sequence[SourceView]) -> None:
+    def __init__(self, policy: SeederPolicy, sources: Sequence[SimulatedSource]) -> None:
         self._policy = policy
         self._limits = policy.availability
         self._sources = sources
-        self._pooled: dict[str, list[tuple[Contribution, float]]] = {}
-        """What each source gave since the last seed, and the credit that is left of it."""
-        self._seed: list[tuple[Contribution, float]] = []
+        self._pooled: dict[str, list[Given]] = {}
+        """What each source gave since the last seed."""
+        self._seed: list[Given] = []
         """The last one."""
         self._seed_groups = frozenset[str]()
         self._state = ServiceState.STARTING
         self._drawn = 0
+        self._bytes_due_at = math.inf
+        self._brought: dict[str, float] = {}
+        """By group, in all seeds."""
         self._degraded_at = 0.0
         self._degraded_drawn = 0
         self._waiting: dict[object, float] = {}
@@ -66,13 +90,16 @@ class Oracle:
         match event:
             case Delivered(one) if one.started >= self._cloned_at:
                 kept = self._pooled.setdefault(one.source, [])
-                kept.append((one, one.bits))
-                while len(kept) > 1 and sum(len(each.data) for each, _ in kept) > SOURCE_BYTES:
-                    del kept[0]
+                bits = min(one.bits, 512.0)
+                digest = condensed(bytes(one.data))
+                kept.append(Given(one.source, one.group, digest, bits, one.started))
+                del kept[:-SOURCE_DIGESTS]
             case SourceChanged(name, usable) if not usable:
                 self._discredit(name)
             case Drawn(count):
                 self._drawn += count
+                if self._drawn >= self._limits.reseed_bytes:
+                    self._bytes_due_at = min(now, self._bytes_due_at)
                 if self._state is ServiceState.DEGRADED:
                     self._degraded_drawn += count
             case Cloned():
@@ -81,6 +108,7 @@ class Oracle:
                 self.clones += 1
                 self._pooled = {}
                 self._drawn = 0
+                self._bytes_due_at = math.inf
                 self.seeded_at = None
             case FreshWanted(who):
                 self._waiting.setdefault(who, now)
@@ -99,8 +127,8 @@ class Oracle:
             assert [type(one) for one in actions[:2]] == [Forget, Publish], "not at once"
         for at, action in enumerate(actions):
             match action:
-                case Reseed(seed, _):
-                    self._reseeded(seed, now)
+                case Reseed(seed, cause):
+                    self._reseeded(seed, cause, now)
                 case Publish(state, _, _):
                     if state is ServiceState.DEGRADED and self._state is not state:
                         self._degraded_drawn = 0
@@ -120,9 +148,8 @@ class Oracle:
                     pass
         if self._state in {ServiceState.OK, ServiceState.DEGRADED}:
             assert self.seeded_at is not None, "serves without a seed"
-        healthy = {one.group for one in self._sources if one.usable and one.credited}
         if self._state is ServiceState.OK:
-            assert len(healthy) >= self._limits.min_groups, "ok without its groups"
+            assert self._suffices(self._holds()), "ok without its groups"
         if self._state is ServiceState.DEGRADED:
             assert self._degraded_drawn < self._limits.degraded_bytes, (
                 "more than degraded_bytes"
@@ -160,30 +187,61 @@ class Oracle:
         if self._drawn >= self._limits.reseed_bytes:
             assert age <= slack + self._limits.reseed_seconds
 
+    def can_be_seeded(self) -> bool:
+        """Whether the sources, all of them well, could make a seed."""
+        return self._suffices(self._holds())
+
+    def _holds(self) -> dict[str, float]:
+        """By group, the bits that it can give a seed: healthy ones that are credited."""
+        holds: dict[str, float] = {}
+        for one in self._sources:
+            if one.usable and one.credited:
+                most = math.inf if one.strength is None else one.strength
+                holds[one.group] = max(most, holds.get(one.group, 0.0))
+        return holds
+
+    def _suffices(self, groups: dict[str, float]) -> bool:
+        """Whether these bits are a seed by the policy, or all that some groups hold."""
+        policy = self._policy.seed
+        if _strength(groups, policy.min_groups) >= policy.min_bits:
+            return True
+        holds = self._holds()
+        full = {
+            group: bits
+            for group, bits in groups.items()
+            if bits >= LEAST_BITS or bits == holds.get(group)
+        }
+        lone = _strength(full, policy.min_groups)
+        return policy.min_bits == LEAST_BITS and lone >= LONE_BITS
+
+    def _credits(self, given: list[Given]) -> dict[str, float]:
+        """Bits by group: those of its best source, of which none has more than it holds."""
+        strengths = {one.name: one.strength for one in self._sources}
+        sources: dict[tuple[str, str], float] = {}
+        for one in given:
+            key = (one.group, one.source)
+            sources[key] = sources.get(key, 0.0) + one.bits
+        groups: dict[str, float] = {}
+        for (group, source), bits in sources.items():
+            strength = strengths[source]
+            most = bits if strength is None else min(bits, strength)
+            groups[group] = max(groups.get(group, 0.0), most)
+        return groups
+
     def _discredit(self, name: str) -> None:
         kept = self._pooled.get(name, [])
-        self._pooled[name] = [(one, 0.0) for one, _ in kept]
+        self._pooled[name] = [replace(one, bits=0.0) for one in kept]
 
-    def _reseeded(self, seed: Seed, now: float) -> None:
+    def _reseeded(self, seed: Seed, cause: Cause, now: float) -> None:
         given = [one for kept in self._pooled.values() for one in kept]
-        assert sorted(id(data) for _, data in seed.materials) == sorted(
-            id(one.data) for one, _ in given
+        assert sorted(bytes(data) for _, data in seed.materials) == sorted(
+            one.digest for one in given
         ), "not all that was given is in the seed, once"
-        late = all(one.started >= self._cloned_at for one, _ in given)
+        late = all(one.started >= self._cloned_at for one in given)
         assert late, "a seed of what was read before the machine was copied"
-        groups = _credits(given)
-        assert _strength(groups, self._policy.seed.min_groups) >= LEAST_BITS, "a weak seed"
-        healthy = {one.group for one in self._sources if one.usable and one.credited}
-        assert len(healthy) >= self._policy.seed.min_groups, "a seed of too few groups"
-        by_group: dict[str, float] = {}
-        for source in self._sources:
-            bits = seed.credited.get(source.name, 0.0)
-            by_group[source.group] = by_group.get(source.group, 0.0) + bits
-            held = sum(len(one.data) for one, _ in self._pooled.get(source.name, []))
-            assert bits <= 8 * held + EPSILON, "more bits than there are"
-            assert not bits or source.credited, "credit for what is never credited"
-        for group, bits in by_group.items():
-            assert abs(bits - groups.get(group, 0.0)) < EPSILON, f"{group} credited twice"
+        assert self._suffices(self._credits(given)), "a weak seed"
+        self._due(seed, cause, given, now)
+        self._credited(seed, given, now)
         if self.seeded_at is not None and now < self.seeded_at + FRESH_SECONDS - EPSILON:
             assert (
                 self._state is not ServiceState.OK
@@ -194,28 +252,63 @@ class Oracle:
         self._seed, self._seed_groups = given, seed.groups
         self._pooled = {}
         self._drawn = 0
+        self._bytes_due_at = math.inf
         self.seeded_at = now
         self.reseeds += 1
 
+    def _due(self, seed: Seed, cause: Cause, given: list[Given], now: float) -> None:
+        """What is due by the clock or by bytes heals, and rests on two groups or has waited."""
+        since = self._bytes_due_at
+        if cause is Cause.SCHEDULED_TIME:
+            assert self.seeded_at is not None
+            since = self.seeded_at + self._limits.reseed_seconds
+        elif cause is not Cause.SCHEDULED_BYTES:
+            return
+        assert now >= since - EPSILON, "before it was due"
+        fresh = self._credits([one for one in given if one.started >= since - EPSILON])
+        assert self._suffices(fresh), "a seed of what was read before it was due"
+        for group in seed.groups:
+            assert fresh.get(group), "credit for what was read before it was due"
+        if now < since + GROUP_SECONDS - EPSILON:
+            holds = self._holds()
+            carry = sum(fresh.get(group, 0.0) >= min(256, holds[group]) for group in holds)
+            assert carry >= min(2, len(holds)), "waited for no second group"
+
+    def _credited(self, seed: Seed, given: list[Given], now: float) -> None:
+        """No bit twice, and no more than there are."""
+        groups = self._credits(given)
+        by_group: dict[str, float] = {}
+        for source in self._sources:
+            bits = seed.credited.get(source.name, 0.0)
+            by_group[source.group] = by_group.get(source.group, 0.0) + bits
+            held = sum(len(one.digest) for one in self._pooled.get(source.name, []))
+            assert bits <= 8 * held + EPSILON, "more bits than there are"
+            assert bits <= (source.strength or math.inf) + EPSILON, "more than it holds"
+            assert not bits or source.credited, "credit for what is never credited"
+            brought = seed.brought.get(source.name, 0.0)
+            assert brought <= bits + EPSILON, "brought more than it was credited with"
+            self._brought[source.group] = self._brought.get(source.group, 0.0) + brought
+        for group, bits in by_group.items():
+            assert bits <= groups.get(group, 0.0) + EPSILON, f"{group} credited twice"
+            members = [one for one in self._sources if one.group == group]
+            most = sum(_ever(one, now) for one in members)
+            assert self._brought[group] <= most + EPSILON, f"{group} brought what is not there"
+
     def _fresh(self, since: float) -> None:
-        late = [(one, bits) for one, bits in self._seed if one.started >= since]
-        strength = _strength(_credits(late), self._policy.seed.min_groups)
-        assert strength >= LEAST_BITS, f"{strength} bits that were read after the request"
+        late = [one for one in self._seed if one.started >= since]
+        assert self._suffices(self._credits(late)), "not read after the request"
 
 
-def _credits(given: list[tuple[Contribution, float]]) -> dict[str, float]:
-    """Bits by group: those of its best source."""
-    sources: dict[tuple[str, str], float] = {}
-    for one, bits in given:
-        key = (one.group, one.source)
-        sources[key] = sources.get(key, 0.0) + bits
-    groups: dict[str, float] = {}
-    for (group, _), bits in sources.items():
-        groups[group] = max(groups.get(group, 0.0), bits)
-    return groups
+def _ever(source: SimulatedSource, now: float) -> float:
+    """Bits that a source can have brought until now."""
+    nature = source.nature
+    if nature.strength is None:
+        return math.inf
+    if nature.renewal_seconds is None:
+        return float(nature.strength * len(source.openings))
+    return nature.strength * (1 + (now - source.openings[0]) // nature.renewal_seconds)
 
 
 def _strength(groups: dict[str, float], min_groups: int) -> float:
     """Bits that are left where an enemy knows all of the `min_groups - 1` best groups."""
-    known = sorted(groups.values(), reverse=True)[: min_groups - 1]
-    return sum(groups.values()) - sum(known)
+    return sum(sorted(groups.values(), reverse=True)[min_groups - 1 :])

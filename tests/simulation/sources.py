@@ -13,6 +13,7 @@ from typing import Protocol
 from hwentropy_sources.contract import STARTUP_SAMPLES, Claim
 from hwentropy_sources.health.alarms import Alarm
 from hwentropy_sources.health.monitor import SourceMonitor
+from hwentropyd.seeding.credit import DIGEST_BITS, Backing
 from hwentropyd.seeding.pool import Contribution
 
 
@@ -60,6 +61,10 @@ class Nature:
     deadline: float
     steady: bool
     """Never faulty."""
+    strength: int | None
+    """Bits that the DRBG behind it holds; None: live."""
+    renewal_seconds: float | None
+    """Of that DRBG."""
 
 
 class SimulatedSource:
@@ -76,7 +81,9 @@ class SimulatedSource:
         self.nature = nature
         self.fault: Fault | None = None
         self._claim = Claim(8, nature.min_entropy, "simulated")
-        self._batch = min(math.ceil(min_bits / nature.min_entropy), STARTUP_SAMPLES)
+        bits = min(min_bits, DIGEST_BITS)
+        self._batch = min(math.ceil(bits / nature.min_entropy), STARTUP_SAMPLES)
+        self.openings: list[float] = []
         self._min_bits = min_bits
         self._poll_seconds = poll_seconds
         self._chance = chance
@@ -111,6 +118,11 @@ class SimulatedSource:
         """Whether it is healthy, as its monitor sees it."""
         return self._monitor.usable
 
+    @property
+    def strength(self) -> int | None:
+        """Bits that the DRBG behind it holds."""
+        return self.nature.strength
+
     def demand(self) -> None:
         """As Sampler.demand."""
         self._wanted = self._min_bits
@@ -128,6 +140,7 @@ class SimulatedSource:
                 self._failed(lambda: self._monitor.missing("not here"))
                 return
             self._clean = 0
+            self.openings.append(self._host.now)
             self._monitor.opened(self._claim)
             self._tell()
         self._busy = True
@@ -162,7 +175,12 @@ class SimulatedSource:
             self._wanted = max(self._wanted, wanted - bits)
             self._host.delivered(
                 Contribution(
-                    self.name, self.group, data, bits if self.credited else 0.0, started
+                    self.name,
+                    self.group,
+                    data,
+                    bits if self.credited else 0.0,
+                    started,
+                    self._backing(),
                 )
             )
         self._clean = self._clean + len(data) if self._monitor.alarms.total() == alarms else 0
@@ -173,6 +191,12 @@ class SimulatedSource:
             self._again(0.0)
         else:
             self._again(self._poll_seconds)
+
+    def _backing(self) -> Backing | None:
+        nature = self.nature
+        if nature.strength is None:
+            return None
+        return Backing(nature.strength, nature.renewal_seconds, self.openings[-1])
 
     def _data(self) -> bytearray:
         if self.fault is Fault.STUCK:

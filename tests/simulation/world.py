@@ -18,7 +18,8 @@ from typing import Final
 
 from hwentropy_core.page import PageReader, PageWriter, ServiceState
 from hwentropyd.seeding.availability import AvailabilityPolicy
-from hwentropyd.seeding.pool import Contribution, SeedPolicy
+from hwentropyd.seeding.credit import SeedPolicy
+from hwentropyd.seeding.pool import Contribution
 from hwentropyd.seeding.seeder import (
     Answer,
     Cloned,
@@ -67,7 +68,6 @@ class World:
         self.policy = SeederPolicy(
             SeedPolicy(chance.choice((320, 320, 512)), min_groups),
             AvailabilityPolicy(
-                min_groups,
                 reseed_seconds,
                 reseed_bytes=1000,
                 degraded_seconds=chance.choice((0.0, reseed_seconds, 3600.0)),
@@ -290,8 +290,7 @@ class World:
         self._go_on(self.now + HEALS + 3 * self.tick_seconds)
         for source in self._sources:
             assert source.usable, f"{source.name} did not come back"
-        groups = {one.group for one in self._sources if one.credited}
-        if len(groups) >= self.policy.seed.min_groups:
+        if self.oracle.can_be_seeded():
             assert self._seeder.state is ServiceState.OK, self._seeder.reason
 
     def _go_on(self, end: float) -> None:
@@ -310,6 +309,9 @@ class World:
         poll_seconds = max(0.5, self.tick_seconds * chance.choice((0.5, 1.0, 20.0)))
         for number in range(groups + chance.choice((0, 1, 2))):
             steady = self._steady and number < self.policy.seed.min_groups
+            # Those that are steady have to be enough.
+            enough = (None, 256) if self.policy.seed.min_bits == 320 else (None,)
+            strength = chance.choice(enough if steady else (None, None, 256, 128))
             nature = Nature(
                 name=f"source-{number}",
                 group=f"group-{number % groups}",
@@ -318,6 +320,8 @@ class World:
                 read_seconds=chance.choice((0.0, 0.001, 0.02, 0.2)),
                 deadline=chance.choice((1.0, 5.0)),
                 steady=steady,
+                strength=strength,
+                renewal_seconds=chance.choice((None, 60.0)) if strength else None,
             )
             self._sources.append(
                 SimulatedSource(nature, self.policy.seed.min_bits, poll_seconds, chance, self)

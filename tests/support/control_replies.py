@@ -49,6 +49,8 @@ def status(*sources: dict[str, Any], **changes: Any) -> Message:
             "policy": {"min_bits": 320, "min_groups": 1},
             "seed_log": {"directory": "/var/lib/hwentropy", "records": 17, "problem": ""},
             "sockets": ["/run/hwentropy/entropy.sock"],
+            "seed_groups": ["cpu-instruction", "kernel-crng"],
+            "seed_bits": 576,
         }
         | changes
     }

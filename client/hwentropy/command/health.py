@@ -88,6 +88,7 @@ def _status_rows(answer: ServiceStatus) -> list[tuple[Cell, Cell]]:
     rows += [
         row("generation", f"{answer.generation}, reseeded {_number(answer.reseeds, 'time')}"),
         row("seeded at", _seeded(answer.seeded_at)),
+        *([row("seed", _seed(answer))] if answer.seed_groups else []),
         *(
             (
                 Cell(f"{printable(state)} sources"),
@@ -158,6 +159,13 @@ def _number(count: int, what: str) -> str:
 
 def _seeded(text: str | None) -> str:
     return "not yet" if text is None else _moment(text, terminal=False)
+
+
+def _seed(answer: ServiceStatus) -> str:
+    """What the seed in force is worth."""
+    groups = f"{_number(len(answer.seed_groups), 'group')}: {', '.join(answer.seed_groups)}"
+    all_of_it = ", all that is held" if answer.seed_bits < answer.policy.min_bits else ""
+    return f"{answer.seed_bits} bits{all_of_it}, from {groups}"
 
 
 def _names(names: list[str]) -> str:

@@ -12,7 +12,7 @@ from msgspec import Meta
 
 from hwentropy_sources.contract import Description, SourceConfig
 from hwentropyd.seeding.availability import AvailabilityPolicy
-from hwentropyd.seeding.pool import SeedPolicy
+from hwentropyd.seeding.credit import SeedPolicy
 from hwentropyd.seeding.seeder import SeederPolicy
 
 from .principals import Principal
@@ -137,7 +137,6 @@ class Config(msgspec.Struct, frozen=True):
         return SeederPolicy(
             SeedPolicy(pool.min_bits, pool.min_groups),
             AvailabilityPolicy(
-                min_groups=pool.min_groups,
                 reseed_seconds=pool.reseed_seconds,
                 reseed_bytes=pool.reseed_bytes,
                 degraded_seconds=pool.degraded_seconds,

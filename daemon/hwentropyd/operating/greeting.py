@@ -21,7 +21,7 @@ def greet(status: ServiceStatus) -> None:
         "sockets:",
         *(f"  {path}" for path in status.sockets),
         "",
-        *_not_serving(status),
+        *_seed(status),
         _next_step(Path(status.sockets[0]).parent),
         "",
         sep="\n",
@@ -29,9 +29,12 @@ def greet(status: ServiceStatus) -> None:
     )
 
 
-def _not_serving(status: ServiceStatus) -> list[str]:
+def _seed(status: ServiceStatus) -> list[str]:
+    """What it is worth, or what it takes."""
     if status.seeded_at is not None:
-        return []
+        held = status.seed_bits < status.policy.min_bits
+        worth = f"{status.seed_bits} bits{', all that is held' if held else ''}"
+        return [f"seed: {worth}, from {', '.join(status.seed_groups)}", ""]
     policy = status.policy
     what = f"{policy.min_bits} credited bits from {policy.min_groups} or more groups"
     return [f"not seeded yet, so nothing is served: a seed takes {what} of sources", ""]
@@ -53,6 +56,8 @@ def _what(source: SourceStatus) -> str:
         if source.credit
         else "mixed in, not credited"
     )
+    if source.credit and source.strength is not None:
+        credited += f", {source.strength} a seed at most"
     facts = ", ".join(f"{name}: {value}" for name, value in source.facts.items())
     return f"{credited} (group {source.group}{'; ' if facts else ''}{facts})"
 

@@ -4,6 +4,7 @@
 for the times that no part keeps: of the start and of the last seed.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from hwentropy_core.page import ServiceState
 from hwentropy_core.status import PolicyStatus, ServiceStatus, SourceStatus, iso_time
 from hwentropyd.config.schema import PoolConfig
 from hwentropyd.sampling.sampler import Sampler
+from hwentropyd.seeding.pool import Seed
 from hwentropyd.seeding.root import Root
 from hwentropyd.seeding.seeder import Seeder
 from hwentropyd.serving.shares import Shares
@@ -75,10 +77,14 @@ class StatusReporter:
         self._wall_clock = wall_clock
         self._started = monotonic()
         self._seeded_at: float | None = None
+        self._seed_groups: list[str] = []
+        self._seed_bits = 0
 
-    def note_seed(self) -> None:
-        """A seed went in just now."""
+    def note_seed(self, seed: Seed) -> None:
+        """This seed went in just now."""
         self._seeded_at = self._wall_clock()
+        self._seed_groups = sorted(seed.groups)
+        self._seed_bits = math.floor(seed.bits)
 
     def state(self) -> StateAndReason:
         """The service's state, and why it is not `ok`."""
@@ -112,4 +118,6 @@ class StatusReporter:
             sockets=list(self._sockets),
             users=self._shares.status(),
             clones=self._seeder.clones,
+            seed_groups=self._seed_groups if self._root.seeded else [],
+            seed_bits=self._seed_bits if self._root.seeded else 0,
         )

@@ -4,11 +4,11 @@
          -> on any fault: close, wait the monitor's pause, open again
 
 A batch is as many samples as credit `min_bits`, so that each healthy source
-alone could carry a seed, but at most 1,024: a source of which little is claimed
-takes several, one after another where somebody asks.  On-demand tests and batches
-take turns where both are wanted, so however often somebody has the source tested,
-it goes on giving; a test is not broken off for that, since its samples have to be
-consecutive (SP 800-90B 4.3).
+alone could carry a seed, but no more than a digest of the pool holds and at most 1,024:
+a source of which little is claimed takes several, one after another where somebody asks.
+On-demand tests and batches take turns where both are wanted, so however often somebody has
+the source tested, it goes on giving; a test is not broken off for that, since its samples
+have to be consecutive (SP 800-90B 4.3).
 
 The event loop calls `tick`, which declares a call that overran its deadline hung.
 A thread that is stuck in a system call cannot be stopped; its late result is thrown
@@ -39,6 +39,7 @@ from hwentropy_sources.contract import (
 )
 from hwentropy_sources.health import Alarm, HealthTests
 from hwentropy_sources.health.monitor import SourceMonitor, SourceState
+from hwentropyd.seeding.credit import DIGEST_BITS, Backing
 from hwentropyd.seeding.pool import Contribution
 
 from .faults import SourceFault, hung, raised, wrong_length
@@ -108,6 +109,7 @@ class Sampler:
         """Claimed bits still to be drawn without waiting for the next look."""
         self._stopping = False
         self._next_poll = 0.0
+        self._opened = 0.0
         self._busy_since: float | None = None
         self._overran = False
         self._tests: list[Callable[[TestResult], None]] = []
@@ -178,6 +180,11 @@ class Sampler:
     def usable(self) -> bool:
         """Whether it is healthy."""
         return self.monitor.usable
+
+    @property
+    def strength(self) -> int | None:
+        """Bits that the DRBG behind it holds; None: a live source."""
+        return self._description.claim.strength
 
     @property
     def settled(self) -> bool:
@@ -286,7 +293,12 @@ class Sampler:
                 self._bits_wanted = max(self._bits_wanted, wanted - bits)
             self._deliver(
                 Contribution(
-                    self.name, self.group, data, bits if self.credited else 0.0, started
+                    self.name,
+                    self.group,
+                    data,
+                    bits if self.credited else 0.0,
+                    started,
+                    self._backing(claim),
                 )
             )
         else:
@@ -294,6 +306,7 @@ class Sampler:
         self._look_at_facts()
 
     def _open(self) -> None:
+        self._opened = self._boot()
         self._timed(self._source.open)
         description = self._timed(self._described)
         with self._lock:
@@ -309,7 +322,13 @@ class Sampler:
 
     def _batch(self, claim: Claim) -> int:
         """Samples to draw at a time."""
-        return min(math.ceil(self._min_bits / claim.min_entropy), STARTUP_SAMPLES)
+        bits = min(self._min_bits, DIGEST_BITS)
+        return min(math.ceil(bits / claim.min_entropy), STARTUP_SAMPLES)
+
+    def _backing(self, claim: Claim) -> Backing | None:
+        if claim.strength is None:
+            return None
+        return Backing(claim.strength, claim.renewal_seconds, self._opened)
 
     def _read(self, count: int, claim: Claim) -> bytearray:
         """One read, its length checked; raises what the source raises, or SourceError."""

@@ -11,10 +11,13 @@ has ended the service by itself.
 
 A reseed is due after `reseed_seconds`, after `reseed_bytes`, when a group comes
 in that the last seed had no part of, and when somebody asks.  It happens when
-the pool suffices, so always in full strength.  While nobody draws a byte there
-is nothing to heal; the time limit holds all the same.
+what was begun since suffices, so always in full strength, and heals from whoever
+read the state before.  While nobody draws a byte there is nothing to heal; the time
+limit holds all the same.
 """
 
+import math
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -48,10 +51,20 @@ class Cause(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Due:
+    """A reseed that has to come."""
+
+    cause: Cause
+    since: float
+    """What was begun before counts nothing for it."""
+    noticed: float
+    """From when on it waits a moment for the slower groups."""
+
+
+@dataclass(frozen=True, slots=True)
 class AvailabilityPolicy:
     """The limits of `[pool]`, in seconds and bytes."""
 
-    min_groups: int
     reseed_seconds: float
     reseed_bytes: int
     degraded_seconds: float
@@ -73,6 +86,7 @@ class Availability:
     _degraded_drawn: int = 0
     _groups: AbstractSet[str] = field(default_factory=frozenset)
     """Groups that had part in a seed since they last came to health."""
+    _due: Due | None = None
 
     def drawn(self, count: int) -> None:
         """So many bytes were handed out."""
@@ -85,6 +99,7 @@ class Availability:
         self._seeded_at = now
         self._drawn = 0
         self._groups |= groups
+        self._due = None
         self.state = ServiceState.OK
         self.reason = ""
 
@@ -94,31 +109,35 @@ class Availability:
         self.reason = self._collecting = COLLECTING_ANEW.format(sign)
         self._drawn = 0
         self._groups = frozenset()
+        self._due = None
 
-    def reseed_due(self, now: float, pooled: AbstractSet[str]) -> Cause | None:
+    @property
+    def due_at(self) -> float:
+        """When the next reseed is due by the clock."""
+        return self._seeded_at + self.policy.reseed_seconds
+
+    def reseed_due(self, now: float, pooled: Mapping[str, float]) -> Due | None:
         """Why the root should be reseeded as soon as the pool suffices, if it should.
 
-        `pooled` are the groups with credit in the pool.
+        `pooled` are the groups with credit in the pool, and when that was begun.
         """
-        if self.state is ServiceState.STARTING:
-            return Cause.FIRST if self._collecting is COLLECTING else Cause.CLONE
-        if now - self._seeded_at >= self.policy.reseed_seconds:
-            return Cause.SCHEDULED_TIME
-        if self._drawn >= self.policy.reseed_bytes:
-            return Cause.SCHEDULED_BYTES
-        # A service that is degraded before its time has lost a group, and waits for one.
-        if self.state is not ServiceState.OK or not pooled <= self._groups:
-            return Cause.NEW_GROUP
-        return None
+        due = self._due_now(now, pooled)
+        # A reseed for a new group does not heal; one that is due after it has to.
+        if self._due is None or due is None or self._due.cause is Cause.NEW_GROUP != due.cause:
+            self._due = due
+        return self._due
 
-    def observe(self, now: float, healthy: AbstractSet[str]) -> bool:
-        """Look at the clock and at the healthy credited groups; True if the state changed."""
+    def observe(self, now: float, healthy: AbstractSet[str], shortage: str) -> bool:
+        """Look at the clock and at the healthy credited groups; True if the state changed.
+
+        `shortage` says why these can make no seed, and nothing where they can.
+        """
         before = self.state
         self._groups &= healthy
         if before is ServiceState.STARTING:
-            self.reason = self.shortage(healthy) or self._collecting
+            self.reason = shortage or self._collecting
         if before is ServiceState.OK:
-            self._degrade_if(now, healthy)
+            self._degrade_if(now, shortage)
         if self.state is ServiceState.DEGRADED:
             self._fail_if(now)
         return self.state is not before
@@ -131,18 +150,25 @@ class Availability:
         overdue = self._seeded_at + OVERDUE * self.policy.reseed_seconds
         return overdue, overdue + self.policy.degraded_seconds
 
-    def shortage(self, healthy: AbstractSet[str]) -> str:
-        """Why these groups can make no seed, or nothing where they can."""
-        if len(healthy) >= self.policy.min_groups:
-            return ""
-        return (
-            f"{len(healthy)} healthy credited groups of sources, "
-            f"min_groups asks for {self.policy.min_groups}"
-        )
+    def _due_now(self, now: float, pooled: Mapping[str, float]) -> Due | None:
+        if self.state is ServiceState.STARTING:
+            first = Cause.FIRST if self._collecting is COLLECTING else Cause.CLONE
+            return Due(first, -math.inf, -math.inf)
+        if now >= self.due_at:
+            return Due(Cause.SCHEDULED_TIME, self.due_at, self.due_at)
+        if self._drawn >= self.policy.reseed_bytes:
+            return Due(Cause.SCHEDULED_BYTES, now, now)
+        if new := pooled.keys() - self._groups:
+            # What made it new counts: a slow one would not be in a seed otherwise.
+            return Due(Cause.NEW_GROUP, min(pooled[group] for group in new), now)
+        if self.state is not ServiceState.OK:
+            # Degraded before its time: it has lost a group, and waits for one.
+            return Due(Cause.NEW_GROUP, now, now)
+        return None
 
-    def _degrade_if(self, now: float, healthy: AbstractSet[str]) -> None:
+    def _degrade_if(self, now: float, shortage: str) -> None:
         overdue_at = self._seeded_at + OVERDUE * self.policy.reseed_seconds
-        if shortage := self.shortage(healthy):
+        if shortage:
             self.reason = shortage
         elif now > overdue_at:
             age = now - self._seeded_at

@@ -9,11 +9,16 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Final
 
 from hwentropy_core.locked import locked_drbg
 from hwentropy_core.page import PageWriter
 
 from .pool import Seed
+
+#: A number of 122 random bits that is another after every start of the kernel (random(4)).
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +29,7 @@ BeforePublish = Callable[[int], None]
 class Root:
     """Owner of the root key and of the generation page."""
 
-    def __init__(self) -> None:
+    def __init__(self, boot_id: Path = BOOT_ID) -> None:
         self.page = PageWriter()
         self._drbg, locked = locked_drbg(b"root")
         if not locked:
@@ -35,6 +40,10 @@ class Root:
         self._children = 0
         self.reseeds = 0
         """Seeds taken so far, the first one included."""
+        try:
+            self._boot_id = boot_id.read_text().strip()
+        except OSError:
+            self._boot_id = "unknown"  # hidden by a sandbox; the rest keeps daemons apart
 
     @property
     def generation(self) -> int:
@@ -50,9 +59,7 @@ class Root:
         """Mix a seed in and move the generation; returns the new one."""
         materials = list(seed.materials)
         if not self.seeded:
-            # Holds no entropy: keeps two daemons apart even if all their sources lie.
-            instance = f"{os.getpid()} {time.time_ns()} {time.monotonic_ns()}"
-            materials.append((b"instance", instance.encode()))
+            materials.append((b"instance", self._nonce().encode()))
         try:
             self._drbg.reseed(materials)
         finally:
@@ -75,6 +82,18 @@ class Root:
         """
         self._drbg.erase()
         self.page.generation += 1
+
+    def _nonce(self) -> str:
+        """SP 800-90A's nonce (8.6.7): what no other daemon has said or will say.
+
+        Which start of the kernel; in it, which open file the page is, of all that are
+        open, and when; and the date, should boot ids repeat.  It holds no entropy.
+        """
+        page = os.fstat(self.page.fd)
+        return (
+            f"{self._boot_id} {page.st_dev}:{page.st_ino} {os.getpid()} "
+            f"{time.clock_gettime_ns(time.CLOCK_BOOTTIME)} {time.time_ns()}"
+        )
 
     def erase(self) -> None:
         """Forget the root key; for the end of the process."""

@@ -9,19 +9,25 @@ Sources are looked at as they are whenever an event is handled: an alarm takes a
 credit at once, even where the event that tells of it is still on its way, and that event
 takes it once more in its turn, should the source have recovered meanwhile.
 
+A reseed that is due takes what was begun since, so that it heals.  It waits a moment for a
+second group where there is one, and then goes on with what is sufficient.
+
 What this does not protect against: bytes and seconds that it is not told of.
 """
 
-from collections.abc import Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
 
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import ServiceState
 
-from .availability import Availability, AvailabilityPolicy, Cause
+from . import credit
+from .availability import Availability, AvailabilityPolicy, Cause, Due
+from .credit import GROUP_SECONDS, SeedPolicy
 from .fresh_requests import FreshRequests
-from .pool import Contribution, Pool, Seed, SeedPolicy
+from .pool import Contribution, Pool, Seed
 
 #: Seconds from one reseed to the next that is made for fresh requests, which share it.
 #: With every reseed each worker and each lease rekeys.  A busy lease holder was measured to
@@ -51,6 +57,11 @@ class SourceView(Protocol):
     @property
     def usable(self) -> bool:
         """Whether it is healthy."""
+        ...
+
+    @property
+    def strength(self) -> int | None:
+        """Bits that the DRBG behind it holds; None: a live source."""
         ...
 
 
@@ -171,7 +182,7 @@ class Seeder:
     def __init__(self, policy: SeederPolicy, sources: Sequence[SourceView]) -> None:
         self._policy = policy
         self._sources = sources
-        self._pool = Pool(policy.seed)
+        self._pool = Pool()
         self._availability = Availability(policy.availability)
         self._fresh = FreshRequests()
         self._reseeded_at = float("-inf")
@@ -180,6 +191,9 @@ class Seeder:
         self.clones = 0
         """Signs that the machine was copied."""
         self._cloned_at = float("-inf")
+        self._now = float("-inf")
+        self._due: Due | None = self._availability.reseed_due(float("-inf"), {})
+        """A reseed that is due, for which sources were asked."""
 
     @property
     def state(self) -> ServiceState:
@@ -194,24 +208,31 @@ class Seeder:
     @property
     def wake_at(self) -> float | None:
         """The moment at which it wants a `Tick`, beside those that come anyway."""
-        oldest = self._fresh.oldest
-        if oldest is None:
-            return None
-        return min(oldest + self._policy.fresh_seconds, self._next_demand)
+        moments = list[float]()
+        if (oldest := self._fresh.oldest) is not None:
+            moments += [oldest + self._policy.fresh_seconds, self._next_demand]
+        if self._due is None:
+            at = self._availability.due_at
+        else:
+            at = self._due.noticed + GROUP_SECONDS
+        if at > self._now:  # else it was looked at
+            moments.append(at)
+        return min(moments, default=None)
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take an event in; what has to be done for it, in this order."""
+        self._now = now
         match event:
             case Delivered(contribution):
                 if contribution.started < self._cloned_at:
                     wipe(contribution.data)  # the other machine has it too
                     return []
                 self._pool.add(contribution)
-                return self._evaluate(now)
+                return self._evaluate_and_demand_once(now)
             case SourceChanged(name, usable):
                 if not usable:
                     self._pool.discredit(name)
-                return self._evaluate(now)
+                return self._evaluate_and_demand_once(now)
             case Drawn(count):
                 self._availability.drawn(count)
                 return [*self._evaluate(now), *self._demand_if_due(now)]
@@ -234,6 +255,7 @@ class Seeder:
         self._cloned_at = now
         self._pool.drop()
         self._availability.cloned(sign)
+        self._note_due(now)
         return [Forget(), self._publish(), self._announce(), Demand()]
 
     def _evaluate(self, now: float) -> list[Action]:
@@ -241,37 +263,77 @@ class Seeder:
         for source in self._sources:
             if not source.usable:
                 self._pool.discredit(source.name)
-        healthy = self._healthy_groups()
+        holds = self._holds()
+        shortage = credit.shortage(self._policy.seed, holds)
+        due = self._availability.reseed_due(now, self._pool.begun(holds))
         actions: list[Action] = []
-        met = 0
-        if now >= self._reseeded_at + FRESH_SECONDS:
-            met = self._fresh.met(self._pool.sufficient)
-        due = self._availability.reseed_due(now, healthy & self._pool.group_credits().keys())
-        # With min_bits alone met, the service would say `ok` and `degraded` in turn.
-        enough = len(healthy) >= self._policy.seed.min_groups
-        if enough and due and self._pool.sufficient():
-            actions += self._reseed(now, due)
-        elif enough and met:
-            actions += self._reseed(now, Cause.REQUESTED)
-        if self._availability.observe(now, healthy):
+        if shortage:
+            # With enough in the pool alone, it would say `ok` and `degraded` in turn.
+            pass
+        elif due is not None and self._carries(due, now):
+            actions += self._reseed(now, due.cause, due.since)
+        elif (oldest := self._fresh.oldest) is not None and self._fresh_met(now):
+            actions += self._reseed(now, Cause.REQUESTED, oldest)
+        if self._availability.observe(now, holds.keys(), shortage):
             actions += [self._publish(), self._announce()]
         return actions
 
-    def _reseed(self, now: float, cause: Cause) -> list[Action]:
-        met = self._fresh.take(self._fresh.met(self._pool.sufficient))
-        seed = self._pool.take()
+    def _carries(self, due: Due, now: float) -> bool:
+        """Whether what was begun since then makes the seed that is due."""
+        credits_, holds = self._pool.group_credits(due.since), self._holds()
+        patient = now < due.noticed + GROUP_SECONDS
+        if patient and not credit.on_two_groups(credits_, holds):
+            return False
+        return credit.sufficient(self._policy.seed, credits_, holds, patient=patient)
+
+    def _fresh_met(self, now: float) -> int:
+        """How many requests for fresh entropy a reseed would meet."""
+        if now < self._reseeded_at + FRESH_SECONDS:
+            return 0
+        return self._fresh.met(self._sufficient_since(now))
+
+    def _sufficient_since(self, now: float) -> Callable[[float], bool]:
+        holds = self._holds()
+
+        def sufficient(since: float) -> bool:
+            return credit.sufficient(
+                self._policy.seed,
+                self._pool.group_credits(since),
+                holds,
+                patient=now < since + GROUP_SECONDS,
+            )
+
+        return sufficient
+
+    def _reseed(self, now: float, cause: Cause, since: float) -> list[Action]:
+        met = self._fresh.take(self._fresh.met(self._sufficient_since(now)))
+        seed = self._pool.take(since)
         before = self._availability.state
         self._availability.reseeded(now, seed.groups)
         self._reseeded_at = now
+        self._due = None
         actions: list[Action] = [Reseed(seed, cause), self._publish()]
         if before is not self._availability.state:
             actions.append(self._announce())
         return [*actions, *(Answer(who, met=True) for who in met)]
 
+    def _evaluate_and_demand_once(self, now: float) -> list[Action]:
+        """Sources are asked when a reseed comes due by what they gave, and not again for it.
+
+        Else a source that is asked for would be asked again by what it gives, for ever.
+        """
+        asked = self._due
+        actions = self._evaluate(now)
+        return [*actions, Demand()] if self._note_due(now) not in {None, asked} else actions
+
     def _demand_if_due(self, now: float) -> list[Action]:
-        if self._availability.reseed_due(now, frozenset()):
+        if self._note_due(now) is not None:
             return [Demand()]
         return self._demand_if_fresh_wanted(now)
+
+    def _note_due(self, now: float) -> Due | None:
+        self._due = self._availability.reseed_due(now, self._pool.begun(self._holds()))
+        return self._due
 
     def _demand_if_fresh_wanted(self, now: float) -> list[Action]:
         if not self._fresh or now < self._next_demand:
@@ -291,7 +353,7 @@ class Seeder:
         overdue = self._fresh.take_until(now - self._policy.fresh_seconds)
         if not overdue:
             return []
-        why = self._availability.shortage(self._healthy_groups())
+        why = credit.shortage(self._policy.seed, self._holds())
         reason = why or "the healthy sources did not give a fresh seed in time"
         return [Answer(who, met=False, reason=reason) for who in overdue]
 
@@ -301,7 +363,11 @@ class Seeder:
     def _announce(self) -> Announce:
         return Announce(self._availability.state, self._availability.reason)
 
-    def _healthy_groups(self) -> frozenset[str]:
-        return frozenset(
-            source.group for source in self._sources if source.usable and source.credited
-        )
+    def _holds(self) -> dict[str, float]:
+        """The healthy credited groups, and how many bits each can give a seed."""
+        holds: dict[str, float] = {}
+        for source in self._sources:
+            if source.usable and source.credited:
+                most = math.inf if source.strength is None else source.strength
+                holds[source.group] = max(most, holds.get(source.group, 0.0))
+        return holds

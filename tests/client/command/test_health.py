@@ -89,6 +89,7 @@ def test_status_shows_the_rest(daemon: FakeDaemon, capfd: pytest.CaptureFixture[
         "reason       no healthy source",
         "generation   4, reseeded 12 times",
         "seeded at    2025-11-21T05:40:36Z",
+        "seed         576 bits, from 2 groups: cpu-instruction, kernel-crng",
         "policy       320 bits from 1 or more groups of sources",
         "workers      1, 3 connections, 99 requests answered",
         "seed log     17 records in /var/lib/hwentropy",
@@ -96,9 +97,23 @@ def test_status_shows_the_rest(daemon: FakeDaemon, capfd: pytest.CaptureFixture[
         "running for  1 h 2 min",
         "socket       /run/hwentropy/entropy.sock",
     ]
-    daemon.control["Status"] = replies.status(state="starting", seeded_at=None)
+    daemon.control["Status"] = replies.status(
+        state="starting", seeded_at=None, seed_groups=[], seed_bits=0
+    )
     assert hwentropy(daemon, "status") == 1
-    assert "seeded at    not yet" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "seeded at    not yet" in said
+    assert "seed  " not in said
+
+
+def test_status_says_what_a_seed_of_the_kernels_alone_is_worth(
+    daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its generator holds 256 bits, and the policy's line says 320."""
+    daemon.control["Status"] = replies.status(seed_groups=["kernel-crng"], seed_bits=256)
+    assert hwentropy(daemon, "status") == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert "seed         256 bits, all that is held, from 1 group: kernel-crng" in lines
 
 
 def test_json_is_what_the_daemon_sent(

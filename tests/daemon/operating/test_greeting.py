@@ -51,17 +51,38 @@ def test_one_line_for_each_source(tmp_path: Path, capsys: pytest.CaptureFixture[
         service(
             tmp_path,
             source(name="os", facts={"a": "1", "b": "2"}),
+            source(name="rdseed", strength=None, live=True),
             source(name="rdrand", credit=False),
             source(name="tpm2", state="absent", reason="no TPM", remedy="load tpm_crb"),
             source(name="hwrng", state="failed", reason="it broke"),
         ),
     )
-    assert "healthy  4 of 8 bits credited per sample (group tpm0; a: 1, b: 2)" in line_of(
-        lines, "os"
-    )
+    credited = "healthy  4 of 8 bits credited per sample"
+    held = ", 256 a seed at most (group tpm0; a: 1, b: 2)"
+    assert line_of(lines, "os").endswith(credited + held)
+    assert line_of(lines, "rdseed").endswith(f"{credited} (group tpm0)")
     assert "mixed in, not credited (group tpm0)" in line_of(lines, "rdrand")
     assert line_of(lines, "tpm2").endswith("absent   no TPM; load tpm_crb")
     assert line_of(lines, "hwrng").endswith("failed   it broke")
+
+
+@pytest.mark.parametrize(
+    ("seed", "said"),
+    [
+        ((["cpu", "kernel"], 576), "seed: 576 bits, from cpu, kernel"),
+        ((["kernel"], 256), "seed: 256 bits, all that is held, from kernel"),
+    ],
+)
+def test_it_says_what_the_seed_is_worth(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    seed: tuple[list[str], int],
+    said: str,
+) -> None:
+    """Its bits and groups; where they are less than `min_bits`, that there is no more."""
+    groups, bits = seed
+    status = replace(service(tmp_path, source()), seed_groups=groups, seed_bits=bits)
+    assert said in printed(capsys, status)
 
 
 def test_it_says_where_the_sockets_are(

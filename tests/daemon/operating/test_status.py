@@ -14,10 +14,13 @@ from hwentropyd.config.schema import PoolConfig, SeedLogConfig
 from hwentropyd.operating.history import History
 from hwentropyd.operating.status import StatusReporter, merged_state
 from hwentropyd.sampling.sampler import Sampler
+from hwentropyd.seeding.pool import Seed
 from hwentropyd.seeding.root import Root
 from hwentropyd.seeding.seeder import Seeder
 from hwentropyd.serving.shares import Shares
 from hwentropyd.serving.workers import WorkerPool
+
+SEED = Seed([], {"os": 256.0, "rdseed": 200.9}, frozenset({"kernel", "cpu"}))
 
 STARTING, OK = ServiceState.STARTING, ServiceState.OK
 DEGRADED, FAILED = ServiceState.DEGRADED, ServiceState.FAILED
@@ -103,8 +106,20 @@ def test_a_seed_is_dated_when_it_goes_in(mocker: MockerFixture) -> None:
     """None before the first; UTC to the millisecond."""
     reporter = Parts(mocker).reporter
     assert reporter.status().seeded_at is None
-    reporter.note_seed()
+    reporter.note_seed(SEED)
     assert reporter.status().seeded_at == "1970-01-01T00:00:01.500+00:00"
+
+
+def test_the_seed_in_force_is_told_by_its_groups_and_bits(mocker: MockerFixture) -> None:
+    """Nothing before the first, and after the machine was copied; whole bits."""
+    parts = Parts(mocker)
+    parts.reporter.note_seed(SEED)
+    parts.root.seeded = True
+    status = parts.reporter.status()
+    assert (status.seed_groups, status.seed_bits) == (["cpu", "kernel"], 456)
+    parts.root.seeded = False
+    status = parts.reporter.status()
+    assert (status.seed_groups, status.seed_bits) == ([], 0)
 
 
 def test_a_service_without_a_worker_says_so(mocker: MockerFixture) -> None:

@@ -33,8 +33,8 @@ pytestmark = pytest.mark.process
 
 with_tpm = needs(missing_swtpm())
 
-#: Bits of a seed: hwentropy_core.limits.MIN_SEED_BITS.
-SEED_BITS = 320
+#: Bits that the kernel's generator holds, and those of a TPM: less than a seed's 320.
+HELD = 256
 
 
 def tpm_config(tpm: SoftwareTpm, *others: str, pool: str = "") -> str:
@@ -44,6 +44,14 @@ def tpm_config(tpm: SoftwareTpm, *others: str, pool: str = "") -> str:
         + f'[sources.tpm2]\ntcti = "{tpm.tcti}"\ndeadline = 2\n'
         + f"[pool]\npoll_seconds = 0.2\nreseed_seconds = 3600\n{pool}"
     )
+
+
+def check_the_kernels_credit(daemon: Daemon) -> None:
+    """One seed is all that its generator holds, and all seeds that once a minute."""
+    bits = daemon.source("os")["credited_bits"]
+    status = daemon.status()
+    assert (status["seed_groups"], status["seed_bits"]) == (["kernel-crng"], HELD)
+    assert HELD <= bits <= HELD * (1 + status["uptime_seconds"] // 60)
 
 
 @pytest.fixture
@@ -101,7 +109,7 @@ def test_nothing_leaves_before_the_first_seed(tmp_path: Path, uncredited: str) -
             with pytest.raises(CallError, match="NotEnoughEntropy"):
                 daemon.call("Reseed")
             # Enough for ten seeds, were it credited.
-            samples = before["samples"] + 10 * SEED_BITS // 8
+            samples = before["samples"] + 10 * HELD // 8
             daemon.wait_for(lambda: daemon.source(name)["samples"] > samples, "sampling on")
             assert not select.select([waiting, fresh, stream], [], [], 0)[0]
         status = daemon.status()
@@ -133,7 +141,7 @@ def test_who_waits_is_served_once_there_is_a_seed(tpm: SoftwareTpm) -> None:
             assert len(read_reply(waiting).payload) == 16
             assert len(read_reply(fresh).payload) == 16
             assert len(stream.recv(16)) > 0
-        assert daemon.source("tpm2")["credited_bits"] >= SEED_BITS
+        assert daemon.source("tpm2")["credited_bits"] == HELD
         daemon.check()
 
 
@@ -148,7 +156,7 @@ def test_it_reseeds_by_time() -> None:
             status["reseeds"] - first["reseeds"] == status["generation"] - first["generation"]
         )
         assert status["seeded_at"] > first["seeded_at"]
-        assert daemon.source("os")["credited_bits"] >= SEED_BITS * status["reseeds"]
+        check_the_kernels_credit(daemon)
         daemon.check()
 
 
@@ -176,7 +184,7 @@ def test_it_reseeds_on_demand() -> None:
             after = daemon.status()
             assert generation > before["generation"]
             assert after["reseeds"] > before["reseeds"]
-            assert daemon.source("os")["credited_bits"] >= SEED_BITS * after["reseeds"]
+            check_the_kernels_credit(daemon)
             with daemon.connect() as sock:
                 assert info(sock)["generation"] >= generation
         daemon.check()
@@ -192,7 +200,23 @@ def test_prediction_resistance_moves_the_generation_before_its_bytes() -> None:
             reply = ask(sock, 32, PREDICTION_RESISTANCE)
             assert (reply.status, len(reply.payload)) == (OK, 32)
             assert info(sock)["generation"] > before
+        check_the_kernels_credit(daemon)
         daemon.check()
+
+
+def test_more_bits_than_the_kernel_holds_are_waited_for() -> None:
+    """min_bits = 2048 with `os` alone: no seed, the reason in the status, and no byte."""
+    with Daemon(ONLY_OS + "[pool]\nmin_bits = 2048\n", wait=False) as daemon:
+        daemon.wait_until_reachable()
+        before = daemon.wait_for_source("os", "healthy")
+        samples = before["samples"] + 10 * 2048 // 8
+        daemon.wait_for(lambda: daemon.source("os")["samples"] > samples, "sampling on")
+        status = daemon.status()
+        assert (status["state"], status["reseeds"]) == ("starting", 0)
+        reason = "min_bits asks for 2048 bits; the healthy sources can hold 256"
+        assert status["reason"] == reason
+        assert daemon.read(16, DONT_BLOCK).status == NOT_SEEDED
+        daemon.check_log()
 
 
 @with_tpm
@@ -263,8 +287,11 @@ def test_two_groups_are_asked_for_and_one_is_lost(tpm: SoftwareTpm) -> None:
         assert daemon.read(16, DONT_BLOCK).status == NOT_SEEDED
         tpm.start()
         wait_for_reply(daemon, OK, 0)
-        assert daemon.source("os")["credited_bits"] >= SEED_BITS
-        assert daemon.source("tpm2")["credited_bits"] >= SEED_BITS
+        assert daemon.source("os")["credited_bits"] == HELD
+        assert daemon.source("tpm2")["credited_bits"] == HELD
+        status = daemon.status()
+        assert status["seed_groups"] == ["kernel-crng", daemon.source("tpm2")["group"]]
+        assert status["seed_bits"] == 2 * HELD
         tpm.kill()
         wait_for_reply(daemon, OK, DEGRADED)
         status = daemon.wait_for_state("degraded")

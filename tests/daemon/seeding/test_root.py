@@ -1,16 +1,18 @@
 """The root DRBG: one step from the pool's seed to a new generation."""
 
+from pathlib import Path
+
 import pytest
 from pytest_mock import MockerFixture
 
 from hwentropy_core.page import PageReader
-from hwentropyd.seeding.pool import Contribution, Pool, Seed, SeedPolicy
-from hwentropyd.seeding.root import Root
+from hwentropyd.seeding.pool import Contribution, Pool, Seed
+from hwentropyd.seeding.root import BOOT_ID, Root
 
 
 def seed(fill: bytes = b"x") -> Seed:
     """What a pool gives."""
-    pool = Pool(SeedPolicy())
+    pool = Pool()
     pool.add(Contribution("a", "g", bytearray(fill * 40), 320.0, 0.0))
     return pool.take()
 
@@ -76,13 +78,43 @@ def test_two_daemons_with_the_same_seed_differ(mocker: MockerFixture) -> None:
     assert given[0] != given[1]
 
 
+def nonce(root: Root, mocker: MockerFixture) -> bytes:
+    """What it adds to its first seed."""
+    reseed = mocker.patch("hwentropy_core.drbg.Drbg.reseed")
+    root.reseed(seed(), lambda _: None)
+    [materials] = reseed.call_args.args
+    [(_, said)] = [one for one in materials if one[0] == b"instance"]
+    return bytes(said)
+
+
+def test_the_nonce_is_another_for_each_daemon(mocker: MockerFixture, tmp_path: Path) -> None:
+    """By the start of the kernel, the page's file, the clocks: each alone tells two apart."""
+    boot = mocker.patch("hwentropyd.seeding.root.time.clock_gettime_ns", return_value=1)
+    wall = mocker.patch("hwentropyd.seeding.root.time.time_ns", return_value=2)
+    other_boot = tmp_path / "boot_id"
+    other_boot.write_text("f3c1\n")
+    root = Root()
+    first = nonce(root, mocker)
+    assert BOOT_ID.read_text().strip().encode() in first
+    assert first == nonce(root, mocker)
+    boot.return_value = 3
+    later = nonce(root, mocker)
+    wall.return_value = 4
+    redated = nonce(root, mocker)
+    beside = nonce(Root(), mocker)
+    elsewhere = nonce(Root(other_boot), mocker)
+    hidden = nonce(Root(tmp_path / "none"), mocker)
+    assert len({first, later, redated, beside, elsewhere, hidden}) == 6
+    assert elsewhere.startswith(b"f3c1 ")
+
+
 def test_seed_material_is_overwritten() -> None:
     """What went into the generator is in no other place any more."""
     material = seed()
     data = material.materials[0][1]
-    assert data == b"x" * 40
+    assert any(data)
     Root().reseed(material, lambda _: None)
-    assert data == bytes(40)
+    assert data == bytes(64)
 
 
 def test_seed_material_is_overwritten_when_the_reseed_fails(mocker: MockerFixture) -> None:
@@ -92,7 +124,7 @@ def test_seed_material_is_overwritten_when_the_reseed_fails(mocker: MockerFixtur
     mocker.patch("hwentropy_core.drbg.Drbg.reseed", side_effect=MemoryError)
     with pytest.raises(MemoryError):
         root.reseed(material, lambda _: None)
-    assert material.materials[0][1] == bytes(40)
+    assert material.materials[0][1] == bytes(64)
     assert root.generation == 0
 
 

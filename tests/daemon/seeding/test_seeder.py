@@ -1,14 +1,18 @@
 """What the seeder decides, event by event, on a clock of the test's own."""
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import pytest
 
+from hwentropy_core.drbg import Drbg
 from hwentropy_core.page import ServiceState
 from hwentropyd.seeding.availability import AvailabilityPolicy, Cause
-from hwentropyd.seeding.pool import Contribution, SeedPolicy
+from hwentropyd.seeding.credit import GROUP_SECONDS, Backing, SeedPolicy
+from hwentropyd.seeding.pool import Contribution
+from hwentropyd.seeding.root import Root
 from hwentropyd.seeding.seeder import (
     FRESH_SECONDS,
     Action,
@@ -44,17 +48,18 @@ class AnySource:
     group: str
     credited: bool = True
     usable: bool = True
+    strength: int | None = None
 
 
 class Bench:
     """A seeder whose events come from the test."""
 
-    def __init__(self, *sources: AnySource, min_groups: int = 1) -> None:
+    def __init__(self, *sources: AnySource, min_groups: int = 1, min_bits: int = 320) -> None:
         self.sources = sources or (AnySource("a", "group-a"),)
         self.seeder = Seeder(
             SeederPolicy(
-                SeedPolicy(320, min_groups),
-                AvailabilityPolicy(min_groups, 60.0, 1000, 600.0, 5000),
+                SeedPolicy(min_bits, min_groups),
+                AvailabilityPolicy(60.0, 1000, 600.0, 5000),
                 fresh_seconds=10.0,
             ),
             self.sources,
@@ -70,12 +75,15 @@ class Bench:
         """Samples of a source, asked for at `started` or just now."""
         one = self.sources[source]
         since = now if started is None else started
-        data = bytearray(range(40))
-        return self.at(now, Delivered(Contribution(one.name, one.group, data, bits, since)))
+        backing = None if one.strength is None else Backing(one.strength, 60.0, 0.0)
+        contribution = Contribution(
+            one.name, one.group, bytearray(range(40)), bits, since, backing
+        )
+        return self.at(now, Delivered(contribution))
 
     def seeded(self) -> "Bench":
         """Seeded at 0, by every source that is credited."""
-        for number, source in enumerate(self.sources):
+        for number, source in 2 * list(enumerate(self.sources)):
             if source.credited:
                 self.give(0.0, source=number)
         assert self.seeder.state is ServiceState.OK
@@ -188,6 +196,160 @@ def test_every_seed_and_every_state_says_how_long_it_holds() -> None:
     ]
 
 
+# Reseeds heal
+
+KERNEL = AnySource("os", "kernel", strength=256)
+
+
+def stolen(bench: Bench, root: Root) -> Drbg:
+    """The root's generator in the hands of one who reads its key and the pool, and reseeds."""
+    thief = Drbg(b"root", key=bytearray(root._drbg._key))
+    thief._reseeds = root.reseeds
+    thief.reseed(copy.deepcopy(bench.seeder._pool).take().materials)
+    return thief
+
+
+def carried_out(root: Root, actions: Iterable[Action]) -> int:
+    """How often the root was reseeded."""
+    seeds = [action.seed for action in actions if isinstance(action, Reseed)]
+    for seed in seeds:
+        root.reseed(seed, lambda _: None)
+    return len(seeds)
+
+
+@pytest.mark.parametrize("due", ["time", "bytes"])
+def test_who_read_key_and_pool_cannot_compute_the_next_key(due: str) -> None:
+    """A reseed that is due takes samples that were read after it was."""
+    bench, root = Bench(KERNEL), Root()
+    carried_out(root, bench.give(0.0))
+    assert not carried_out(root, bench.give(30.0) + bench.give(59.8))
+    thief = stolen(bench, root)
+    event, now = (Tick(), 60.0) if due == "time" else (Drawn(1000), 59.9)
+    reseeds = carried_out(root, bench.at(now, event))
+    reseeds += carried_out(root, bench.give(now + 0.1, started=59.8))
+    contribution = Contribution("os", "kernel", bytearray(b"secret" * 8), FULL, 60.0)
+    reseeds += carried_out(root, bench.at(60.2, Delivered(contribution)))
+    assert reseeds == 1
+    assert root._drbg._key != thief._key
+
+
+def test_a_reseed_by_time_asks_at_that_moment_and_counts_from_it() -> None:
+    """What was begun before is mixed in, and counts nothing."""
+    bench = Bench(KERNEL).seeded()
+    assert bench.seeder.wake_at == 60.0
+    bench.give(59.9)
+    assert bench.at(60.0, Tick()) == [Demand()]
+    assert not only(Reseed, bench.give(60.1, started=59.99))
+    [reseed] = only(Reseed, bench.give(60.2, started=60.0))
+    assert reseed.cause is Cause.SCHEDULED_TIME
+    assert len(reseed.seed.materials) == 4  # all since the first seed
+    assert reseed.seed.credited == {"os": 256.0}
+
+
+def test_a_delivery_that_finds_a_reseed_due_asks_once() -> None:
+    """A tick was late; what is delivered next asks no more."""
+    bench = Bench(KERNEL).seeded()
+    assert bench.give(60.3, started=59.0) == [Demand()]
+    assert bench.give(60.4, started=59.1) == []
+    assert bench.at(60.5, Tick()) == [Demand()]
+
+
+# What stands behind the sources
+
+
+def test_the_kernel_alone_makes_the_first_seed_of_all_it_holds() -> None:
+    """256 bits, at once and said as such; the defaults start where it is all there is."""
+    bench = Bench(KERNEL)
+    [reseed] = only(Reseed, bench.give(0.1, FULL))
+    assert reseed.seed.credited == {"os": 256.0}
+    assert bench.seeder.state is ServiceState.OK
+
+
+def test_more_bits_than_the_sources_hold_are_waited_for_and_said() -> None:
+    """min_bits = 2048 with the kernel alone: no seed, and the reason; RDSEED brings it."""
+    noise = AnySource("rdseed", "cpu", usable=False)
+    bench = Bench(KERNEL, noise, min_bits=2048)
+    for number in range(20):
+        assert bench.give(number / 10, 2048.0) == []
+        bench.at(number / 10, Tick())
+    assert bench.seeder.state is ServiceState.STARTING
+    assert bench.seeder.reason == (
+        "min_bits asks for 2048 bits; the healthy sources can hold 256"
+    )
+    bench.at(3.0, FreshWanted("x"))
+    [refused] = only(Answer, bench.at(13.0, Tick()))
+    assert refused.reason == bench.seeder.reason
+    noise.usable = True
+    assert bench.at(14.0, SourceChanged("rdseed", usable=True)) == []
+    assert bench.seeder.reason == "collecting the first seed"
+    given = [only(Reseed, bench.give(14.0, 512.0, source=1)) for _ in range(4)]
+    assert [len(reseeds) for reseeds in given] == [0, 0, 0, 1]
+    noise.usable = False
+    [said] = only(Announce, bench.at(15.0, SourceChanged("rdseed", usable=False)))
+    assert said.state is ServiceState.DEGRADED
+    assert said.reason.endswith("the healthy sources can hold 256")
+
+
+def both(**natures: int | None) -> Bench:
+    """The kernel and one more group, both seeded."""
+    return Bench(KERNEL, *(AnySource(name, name, strength=natures[name]) for name in natures))
+
+
+@pytest.mark.parametrize("strength", [None, 256, 128])
+def test_a_seed_takes_from_two_groups_where_two_are_healthy(strength: int | None) -> None:
+    """The quicker one waits for the slower, until it has given its part."""
+    bench = both(other=strength).seeded()
+    bench.at(60.0, Tick())
+    assert bench.give(60.0) == []
+    [reseed] = only(Reseed, bench.give(60.0 + GROUP_SECONDS - 0.1, source=1, started=60.0))
+    assert reseed.seed.groups == {"kernel", "other"}
+
+
+def test_a_second_group_that_does_not_give_delays_a_reseed_by_a_moment() -> None:
+    """It is woken for at that moment, and the seed is what the first group holds."""
+    bench = both(other=None).seeded()
+    bench.at(60.0, Tick())
+    assert bench.give(60.1) == []
+    at = bench.seeder.wake_at
+    assert at == 60.0 + GROUP_SECONDS
+    assert not only(Reseed, bench.at(at - 0.001, Tick()))
+    [reseed] = only(Reseed, bench.at(at, Tick()))
+    assert reseed.seed.groups == {"kernel"}
+    assert bench.seeder.state is ServiceState.OK
+
+
+def test_a_second_group_that_fails_is_not_waited_for() -> None:
+    """Its alarm ends the wait, and degrades nothing."""
+    bench = both(other=None).seeded()
+    bench.at(60.0, Tick())
+    assert bench.give(60.1) == []
+    bench.sources[1].usable = False
+    [reseed] = only(Reseed, bench.at(60.2, SourceChanged("other", usable=False)))
+    assert reseed.seed.groups == {"kernel"}
+    assert bench.seeder.state is ServiceState.OK
+
+
+def test_the_first_seed_waits_for_nobody() -> None:
+    """The group that was first serves; the next one is a reseed of its own."""
+    bench = both(other=None)
+    assert only(Reseed, bench.give(0.1))
+    assert bench.give(0.2, source=1) == [Demand()]
+    [reseed] = only(Reseed, bench.give(0.3))
+    assert reseed.cause is Cause.NEW_GROUP
+    assert reseed.seed.groups == {"kernel", "other"}
+
+
+def test_a_new_group_that_is_slow_is_one_reseed() -> None:
+    """Its samples take longer than anybody waits: they count, and it is not new again."""
+    bench = both(slow=None)
+    assert only(Reseed, bench.give(0.1))
+    assert bench.give(10.0, source=1, started=5.0) == [Demand()]
+    [reseed] = only(Reseed, bench.give(10.1))
+    assert reseed.seed.groups == {"kernel", "slow"}
+    assert bench.give(20.0, source=1, started=15.0) == []
+    assert bench.give(20.1) == []
+
+
 # Requests for fresh entropy
 
 
@@ -200,7 +362,7 @@ def test_a_fresh_request_is_met_by_what_is_read_after_it() -> None:
     assert isinstance(reseed, Reseed)
     assert reseed.cause is Cause.REQUESTED
     assert answer == Answer("x", met=True)
-    assert bench.seeder.wake_at is None
+    assert bench.seeder.wake_at == 61.2  # for the next one by time
 
 
 def test_a_fresh_request_takes_a_seed_of_full_strength() -> None:
@@ -228,8 +390,10 @@ def test_a_reseed_for_its_own_sake_meets_them_too() -> None:
     bench = Bench().seeded()
     bench.give(59.9, started=59.9)
     bench.at(60.0, FreshWanted("x"))
-    bench.give(60.0, started=60.0)
-    assert bench.seeder.wake_at is None
+    reseed, _, answer = bench.give(60.0, started=60.0)
+    assert isinstance(reseed, Reseed)
+    assert reseed.cause is Cause.SCHEDULED_TIME
+    assert answer == Answer("x", met=True)
 
 
 def flood(bench: Bench, seconds: float, *, reads: float) -> int:
@@ -316,7 +480,7 @@ def test_who_is_gone_is_not_answered() -> None:
     assert only(Answer, bench.give(1.1)) == [Answer("y", met=True)]
     bench.at(2.0, FreshWanted("z"))
     bench.at(2.0, FreshCancelled("z"))
-    assert bench.seeder.wake_at is None
+    assert bench.seeder.wake_at == 61.1  # for the next one by time
     assert bench.at(2.5, Tick()) == bench.give(2.6) == []
 
 
