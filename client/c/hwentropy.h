@@ -43,7 +43,7 @@ typedef struct hwentropy_client {
     struct hwentropy_connection connection;
     struct hwentropy_path paths[2];
     const struct hwentropy_path *path; /* the one connected to last; atomic */
-    int degraded;                      /* the last reply was marked so; atomic */
+    unsigned marks;                    /* of the last reply; atomic */
     enum hwentropy_mode mode;
     int dont_block;
     unsigned timeout_ms;
@@ -97,7 +97,14 @@ HWENTROPY_FN void hwentropy_close(hwentropy_client *client)
  * healthy sources, or without a new seed for too long. */
 HWENTROPY_FN int hwentropy_degraded(const hwentropy_client *client)
 {
-    return __atomic_load_n(&client->degraded, __ATOMIC_RELAXED);
+    return (__atomic_load_n(&client->marks, __ATOMIC_RELAXED) & HWENTROPY_DEGRADED) != 0;
+}
+
+/* Whether the last read with prediction resistance was met by generators alone: no live
+ * source was healthy. */
+HWENTROPY_FN int hwentropy_not_live(const hwentropy_client *client)
+{
+    return (__atomic_load_n(&client->marks, __ATOMIC_RELAXED) & HWENTROPY_NOT_LIVE) != 0;
 }
 
 /* Take the secret memory into use if nobody in this process has, letting go of what a
@@ -158,7 +165,7 @@ HWENTROPY_FN int hwentropy_ask(
             status = hwentropy_read(c, flags, out, size, came);
         }
         if (!status || (came && *came))
-            __atomic_store_n(&client->degraded, c->degraded, __ATOMIC_RELAXED);
+            __atomic_store_n(&client->marks, c->marks, __ATOMIC_RELAXED);
         if (status != HWENTROPY_LOST || !kept || c->answered || !hwentropy_is_ours(c))
             return status;
     }
@@ -272,7 +279,8 @@ HWENTROPY_FN int hwentropy_fill(hwentropy_client *client, void *out, size_t size
     unsigned char *to = (unsigned char *)out;
     struct hwentropy_backoff backoff = {0, 0};
     size_t have = 0, part;
-    int status = HWENTROPY_OK, degraded = 0;
+    unsigned marks = 0;
+    int status = HWENTROPY_OK;
     int64_t deadline = 0;
     uint32_t whose = 0, before;
     if (client->timeout_ms)
@@ -286,14 +294,15 @@ HWENTROPY_FN int hwentropy_fill(hwentropy_client *client, void *out, size_t size
             status = hwentropy_read_direct(client, to + have, &part, deadline, &whose);
         if (before && whose != before)
             have = part = 0; /* forked in between: the parent has the pieces before */
-        degraded |= part && hwentropy_degraded(client);
+        if (part)
+            marks |= __atomic_load_n(&client->marks, __ATOMIC_RELAXED);
         if (status == HWENTROPY_OVER_QUOTA && hwentropy_back_off(&backoff, deadline))
             status = HWENTROPY_OK;
         else if (status == HWENTROPY_TIMEOUT && backoff.step)
             status = HWENTROPY_OVER_QUOTA;
     }
-    if (degraded && client->mode != HWENTROPY_LEASE)
-        __atomic_store_n(&client->degraded, degraded, __ATOMIC_RELAXED);
+    if (marks && client->mode != HWENTROPY_LEASE)
+        __atomic_store_n(&client->marks, marks, __ATOMIC_RELAXED);
     if (status && size) {
         int error = errno;
         hwentropy_wipe(out, size);

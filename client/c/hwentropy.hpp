@@ -163,6 +163,10 @@ public:
     // healthy sources, or without a new seed for too long.
     bool degraded() const noexcept { return hwentropy_degraded(client_) != 0; }
 
+    // Whether the last read with prediction resistance was met by generators alone: no
+    // live source was healthy.
+    bool not_live() const noexcept { return hwentropy_not_live(client_) != 0; }
+
     // The one that everything draws from by default: a lease, found where clients look.
     // It is never destroyed, so destructors of globals may draw too.
     static generator &shared()

@@ -46,6 +46,9 @@ _STATES: Final = frozenset(state.label for state in ServiceState)
 _TAGS: Final = 1 << 16
 _OK: Final = int(Status.OK)
 _READ: Final = int(Op.READ)
+_PREDICTION_RESISTANCE: Final = int(RequestFlag.PREDICTION_RESISTANCE)
+_DEGRADED: Final = int(ReplyFlag.DEGRADED)
+_NOT_LIVE: Final = int(ReplyFlag.NOT_LIVE)
 
 
 def read_flags(*, block: bool, prediction_resistance: bool) -> int:
@@ -75,10 +78,10 @@ class Info:
 class Exchange:
     """One call on a connection.
 
-    `degraded` tells whether any of its replies was served while degraded;
-    `in_order`, after a refusal, whether the connection can be used for the next
-    call: no other reply is on the way and the server does not close.  `fresh` says that
-    no reply has come on the connection yet: the first one may refuse the connection.
+    `marks` are the flags that any of its replies had; `in_order`, after a refusal,
+    whether the connection can be used for the next call: no other reply is on the way and
+    the server does not close.  `fresh` says that no reply has come on the connection yet:
+    the first one may refuse the connection.
     """
 
     __slots__ = (
@@ -91,8 +94,8 @@ class Exchange:
         "_path",
         "_tag",
         "_unsent",
-        "degraded",
         "in_order",
+        "marks",
     )
 
     def __init__(
@@ -108,7 +111,7 @@ class Exchange:
         self._path = path
         self._lengths: list[int] = []  # of the requests on the way, oldest first
         self._accepted = 0
-        self.degraded = False
+        self.marks = 0
         self.in_order = False
 
     @classmethod
@@ -164,15 +167,19 @@ class Exchange:
         if reply.status is not Status.OK:
             self.in_order = not self._lengths and reply.status is not Status.BAD_REQUEST
             raise refusal(reply.status, self._path)
-        read = self._op == _READ
-        lengths = range(expected, expected + 1) if read else range(1, MAX_INFO + 1)
-        if reply.length not in lengths or reply.flags & ~(ReplyFlag.DEGRADED if read else 0):
+        if self._op == _READ:
+            lengths = range(expected, expected + 1)
+            allowed = _DEGRADED
+            if self._flags & _PREDICTION_RESISTANCE:
+                allowed |= _NOT_LIVE
+        else:
+            lengths, allowed = range(1, MAX_INFO + 1), 0
+        if reply.length not in lengths or reply.flags & ~allowed:
             raise ProtocolError(
                 f"reply of {reply.length} bytes with flags {int(reply.flags):#x}, not as asked "
                 f"for, {self._path}"
             )
-        if reply.flags & ReplyFlag.DEGRADED:
-            self.degraded = True
+        self.marks |= int(reply.flags)
         return reply.length
 
 

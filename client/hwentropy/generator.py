@@ -4,6 +4,7 @@
     take(n)                         the hot path: None means "call random_bytes"
     configure(mode, ...)            "lease" (default), "direct" or "prediction_resistant"
     is_degraded()                   whether the daemon is short of healthy sources
+    is_not_live()                   whether prediction resistance was met without a live one
 
 A lease is a child of the daemon's DRBG in this process (lease/, docs/drbg.md):
 before every draw one word of shared memory is compared, and when the daemon
@@ -76,8 +77,8 @@ class Generator:
         self._timeout: float | None = None
         self._fallback = False
         self._outage = False
-        self._read_degraded = False
-        """Whether the last read, in a mode without leases, was served while degraded."""
+        self._read_degraded = self._read_not_live = False
+        """What the daemon said of the last read, in a mode without leases."""
         self._told_degraded = False
         self._take_into = self._leased.reservoir.take_into
         self.take = self._leased.reservoir.take
@@ -119,7 +120,7 @@ class Generator:
             self._path = where
             self._timeout = timeout
             self._fallback = fallback == "os"
-            self._read_degraded = self._told_degraded = False
+            self._read_degraded = self._read_not_live = self._told_degraded = False
             self._leased.configure(where, timeout)
 
     def random_bytes(self, n: SupportsIndex, /) -> bytes:
@@ -162,6 +163,14 @@ class Generator:
         in the other modes what it said with the last draw.  False before the first one.
         """
         return self._leased.degraded if self._mode == "lease" else self._read_degraded
+
+    def is_not_live(self) -> bool:
+        """Whether the last draw in mode "prediction_resistant" was met by generators alone.
+
+        Then no live source was healthy, and how fresh it was is as docs/protocol.md says.
+        False in the other modes, and before the first draw.
+        """
+        return self._read_not_live
 
     def close(self) -> None:
         """Erase the state and close the connections; a later draw connects anew."""
@@ -301,7 +310,7 @@ class Generator:
                 client = self._client
                 fresh = self._mode == "prediction_resistant"
             client.read_into(view, prediction_resistance=fresh)
-            self._read_degraded = client.degraded
+            self._read_degraded, self._read_not_live = client.degraded, client.not_live
         except ValueError:
             if self._client is client:
                 raise
@@ -316,7 +325,7 @@ class Generator:
         """Ask on a connection of its own: in the middle of another draw of this thread."""
         with Client(self._path, timeout=self._timeout) as client:
             client.read_into(view, prediction_resistance=self._mode == "prediction_resistant")
-            self._read_degraded = client.degraded
+            self._read_degraded, self._read_not_live = client.degraded, client.not_live
 
     def _lock(self) -> threading.RLock:
         pid = os.getpid()
@@ -355,5 +364,6 @@ random_bytes = _shared.random_bytes
 fill = _shared.fill
 take = _shared.take
 is_degraded = _shared.is_degraded
+is_not_live = _shared.is_not_live
 # A connection left to the interpreter's end is a ResourceWarning there.
 atexit.register(_shared.close)

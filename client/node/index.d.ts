@@ -119,6 +119,12 @@ export function configure(settings?: Settings): void;
 export function isDegraded(): boolean;
 
 /**
+ * Whether the last draw in the mode `prediction_resistant` was met by generators alone,
+ * since no live source was healthy.  False in the other modes, and before the first draw.
+ */
+export function isNotLive(): boolean;
+
+/**
  * Forget the lease and end the helper thread; calls under way fail, and the next
  * draw begins anew.  Not needed for the process to end.
  */

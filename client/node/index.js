@@ -19,6 +19,7 @@ exports.randomUUID = api.randomUUID;
 exports.promises = api.promises;
 exports.configure = api.configure;
 exports.isDegraded = api.isDegraded;
+exports.isNotLive = api.isNotLive;
 exports.close = api.close;
 
 exports.HwentropyError = errors.HwentropyError;

@@ -11,6 +11,7 @@ export const {
   promises,
   configure,
   isDegraded,
+  isNotLive,
   close,
   HwentropyError,
   ProtocolError,

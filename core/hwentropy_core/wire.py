@@ -43,6 +43,8 @@ class ReplyFlag(IntFlag):
     DEGRADED = 1
     PAGE = 2
     """A descriptor of the generation page came with the reply to a LEASE."""
+    NOT_LIVE = 4
+    """Prediction resistance was met by generators alone: no live source is healthy."""
 
 
 class Status(IntEnum):
@@ -92,7 +94,7 @@ class Reply:
 
 _READ_FLAGS: Final = int(RequestFlag.DONT_BLOCK | RequestFlag.PREDICTION_RESISTANCE)
 _LEASE_FLAGS: Final = int(RequestFlag.DONT_BLOCK)
-_REPLY_FLAGS: Final = int(ReplyFlag.DEGRADED | ReplyFlag.PAGE)
+_REPLY_FLAGS: Final = int(ReplyFlag.DEGRADED | ReplyFlag.PAGE | ReplyFlag.NOT_LIVE)
 _LEASE: Final = struct.Struct(f">QQI4x{KEY_BYTES}s")
 _LEASE_TERMS: Final = struct.Struct(">QQI4x")
 

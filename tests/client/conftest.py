@@ -30,6 +30,10 @@ class Awaited:
     def degraded(self) -> bool:
         return self.client.degraded
 
+    @property
+    def not_live(self) -> bool:
+        return self.client.not_live
+
     def read(self, n: int, **options: bool) -> bytes:
         return self.runner.run(self.client.read(n, **options))
 

@@ -70,8 +70,11 @@ def test_a_reply_is_taken_or_refused(
                 assert info_fields(value) == case["info"]
         else:
             buffer = bytearray(b"\xaa" * case["length"])
-            how, _ = outcome(lambda: (client.read_into(buffer), b"")[1])
-            play.check(Ended(how, bytes(buffer), client.degraded))
+            fresh = case.get("prediction_resistance", False)
+            how, _ = outcome(
+                lambda: (client.read_into(buffer, prediction_resistance=fresh), b"")[1]
+            )
+            play.check(Ended(how, bytes(buffer), client.degraded, client.not_live))
             assert how == "bytes" or not any(buffer)
         assert bool(pauses) == (case["outcome"] == "OverQuota")
     assert client.read(4) == daemon.handed_out[-4:]
@@ -88,7 +91,7 @@ def test_a_lease_is_taken_or_refused(
         generator.configure(path=daemon.path)
         with playing(daemon, case) as play:
             how, value = outcome(lambda: generator.random_bytes(32))
-            play.check(Ended(how, value, generator.is_degraded()))
+            play.check(Ended(how, value, generator.is_degraded(), generator.is_not_live()))
         if how != "bytes":
             with closing(Leases()) as leases:
                 daemon.handler = leases

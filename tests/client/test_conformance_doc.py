@@ -14,7 +14,10 @@ from support.conformance import Case, cases
 from support.drbg_reference import ReferenceDrbg
 
 TEXT = (Path(__file__).parents[2] / "docs/protocol.md").read_text()
-REPLIES = [case for case in cases("replies") if "at_connect" not in case]
+PLAYED = [case for case in cases("replies") if "at_connect" not in case]
+REPLIES = [case for case in PLAYED if not case.get("prediction_resistance")]
+#: READs with prediction resistance.
+FRESH = [case for case in PLAYED if case.get("prediction_resistance")]
 REFUSED = [case for case in cases("replies") if "at_connect" in case]
 
 #: What a status is called as an error; two have one name.
@@ -96,12 +99,15 @@ def test_which_replies_refuse_a_connection(op: str) -> None:
 
 
 def test_which_flags_come_with_ok() -> None:
-    """DEGRADED with READ and LEASE, PAGE with a connection's first LEASE, and no other."""
-    assert FLAGS == {1: "DEGRADED", 2: "PAGE"}
+    """DEGRADED with READ and LEASE, PAGE with a connection's first LEASE, and no other.
+
+    NOT_LIVE comes where prediction resistance was asked for.
+    """
+    assert FLAGS == {1: "DEGRADED", 2: "PAGE", 4: "NOT_LIVE"}
     taken = {"READ": {0, 1}, "INFO": {0}, "LEASE": {2, 3}}
     seen: set[tuple[str, int]] = set()
     for op, allowed in taken.items():
-        for flags in (*range(5), 0x80):
+        for flags in (*range(11), 0x80):
             for case in answered(op, flags=flags):
                 seen.add((op, flags))
                 if flags not in allowed:
@@ -109,13 +115,34 @@ def test_which_flags_come_with_ok() -> None:
                 elif case["outcome"] in {"bytes", "info"}:
                     marks = [bytes.fromhex(turn["reply"])[1] & 1 for turn in case["exchange"]]
                     assert case.get("degraded", False) == any(marks)
-    assert {("READ", 2), ("READ", 4), ("READ", 0x80), ("INFO", 1), ("INFO", 2)} <= seen
-    assert {("LEASE", 0), ("LEASE", 2), ("LEASE", 3)} <= seen
+    assert {("READ", 2), ("READ", 4), ("READ", 8), ("READ", 0x80)} <= seen
+    assert {("INFO", 1), ("INFO", 2), ("INFO", 4), ("INFO", 8)} <= seen
+    assert {("LEASE", 0), ("LEASE", 2), ("LEASE", 3), ("LEASE", 6), ("LEASE", 10)} <= seen
+
+
+def test_prediction_resistance_may_not_be_live() -> None:
+    """DEGRADED and NOT_LIVE in any pair with OK, and neither PAGE nor another flag."""
+    seen: dict[int, set[str]] = {}
+    for case in FRESH:
+        replied = [bytes.fromhex(turn["reply"]) for turn in case["exchange"]]
+        marks = 0
+        for reply in replied:
+            marks |= reply[1]
+        if replied[0][0] == 0:
+            seen.setdefault(marks, set()).add(case["outcome"])
+        if case["outcome"] == "bytes":
+            assert (case["degraded"], case["not_live"]) == (bool(marks & 1), bool(marks & 4))
+        assert all(turn["request"].startswith("0102") for turn in case["exchange"])
+    taken = {flags for flags, outcomes in seen.items() if outcomes == {"bytes"}}
+    assert taken == {0, 1, 4, 5}
+    assert {2, 6, 8, 0x84} == {
+        flags for flags, ends in seen.items() if ends == {"ProtocolError"}
+    }
 
 
 def test_what_is_not_in_the_tables_is_refused() -> None:
     """The next status and the highest, the next flag and the highest."""
-    for fields in ({"status": 7}, {"status": 255}, {"flags": 4}, {"flags": 0x80}, {"tag": 1}):
+    for fields in ({"status": 7}, {"status": 255}, {"flags": 8}, {"flags": 0x80}, {"tag": 1}):
         found = answered("READ", **fields)
         assert found
         assert {case["outcome"] for case in found} == {"ProtocolError"}

@@ -123,7 +123,7 @@ def test_degraded_stays_once_seen() -> None:
     exchange.requests()
     exchange.accept(encode_reply(Status.OK, 0, MAX_READ, ReplyFlag.DEGRADED))
     exchange.accept(encode_reply(Status.OK, 1, MAX_READ))
-    assert exchange.degraded
+    assert exchange.marks == ReplyFlag.DEGRADED
 
 
 def test_an_info_is_one_request_of_no_length() -> None:

@@ -17,7 +17,7 @@ from hwentropy.generator import Generator
 from hwentropy.lease.drbg import LOOK_NANOSECONDS, SMALL_BYTES
 from hwentropy.lease.reservoir import PythonReservoir
 from hwentropy_core.page import ServiceState
-from hwentropy_core.wire import ReplyFlag, Request, Status
+from hwentropy_core.wire import ReplyFlag, Request, RequestFlag, Status
 from support.fake_leases import Leases
 from support.fake_server import FakeDaemon, Peer
 from support.script import environment
@@ -171,6 +171,34 @@ def test_a_direct_draw_says_so(
     generator.random_bytes(8)
     assert not generator.is_degraded()
     assert [level for level, _ in told()] == [logging.WARNING, logging.INFO]
+
+
+def test_prediction_resistance_that_is_not_live_is_told(
+    generator: Generator, daemon: FakeDaemon
+) -> None:
+    """Of the last draw, by each size's own way; forgotten when configured anew."""
+    flags = [int(ReplyFlag.NOT_LIVE)]
+
+    def answer(peer: Peer, request: object) -> None:
+        assert isinstance(request, Request)
+        fresh = request.flags & RequestFlag.PREDICTION_RESISTANCE
+        peer.send(peer.reply(request, flags[0] if fresh else 0))
+
+    daemon.handler = answer
+    generator.configure("prediction_resistant", path=daemon.path)
+    assert not generator.is_not_live()
+    for size in (8, 100_000):
+        generator.random_bytes(size)
+        assert generator.is_not_live()
+    flags[0] = 0
+    generator.random_bytes(8)
+    assert not generator.is_not_live()
+    flags[0] = int(ReplyFlag.NOT_LIVE)
+    generator.random_bytes(8)
+    generator.configure("direct", path=daemon.path)
+    assert not generator.is_not_live()
+    assert len(generator.random_bytes(8)) == 8
+    assert not generator.is_not_live()
 
 
 def test_a_handler_may_draw(generator: Generator, leases: Leases) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,12 @@ def client() -> Iterator[Node]:
 
 
 def ended(client: Node, js: str) -> Ended:
-    """How code ended that returns `[outcome, value, degraded]` or throws."""
+    """How code ended that returns `[outcome, value, degraded, not live]` or throws."""
     try:
-        outcome, value, degraded = client.run(js)
+        outcome, value, *marks = client.run(js)
     except NodeError as error:
         return Ended(error.name if error.ours else f"not ours: {error.name}")
-    return Ended(outcome, value, degraded)
+    return Ended(outcome, value, *marks)
 
 
 def fill(client: Node, size: int, way: str) -> Ended:
@@ -55,10 +56,10 @@ def fill(client: Node, size: int, way: str) -> Ended:
     end = ended(
         client,
         f"shared.out = Buffer.alloc({size}, 0xaa); {call}(shared.out);"
-        " return ['bytes', shared.out, h.isDegraded()]",
+        " return ['bytes', shared.out, h.isDegraded(), h.isNotLive()]",
     )
     if end.outcome == "bytes":
-        return Ended("bytes", bytes.fromhex(end.value), end.degraded)
+        return replace(end, value=bytes.fromhex(end.value))
     assert client.run("return shared.out.every((byte) => byte === 0)")
     return end
 
@@ -69,7 +70,8 @@ def test_a_read_is_taken_or_refused(
     case: Case, way: str, daemon: FakeDaemon, client: Node
 ) -> None:
     """As the case says; a failure leaves zeros, the next call has the right connection."""
-    client.configure(path=str(daemon.path), mode="direct", timeout=timeout(case))
+    mode = "prediction_resistant" if case.get("prediction_resistance") else "direct"
+    client.configure(path=str(daemon.path), mode=mode, timeout=timeout(case))
     with playing(daemon, case) as play:
         play.check(fill(client, case["length"], way))
     assert client.draw(4, way) == daemon.handed_out[-4:]

@@ -234,7 +234,7 @@ def test_length_of_the_reader_is_what_it_holds() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(Status), TAGS, st.binary(max_size=80),
-                          st.sampled_from([ReplyFlag(0), ReplyFlag.DEGRADED]))))  # fmt: skip
+                          st.sampled_from([ReplyFlag(n) for n in range(8)]))))  # fmt: skip
 def test_replies_round_trip(sent: list[tuple[Status, int, bytes, ReplyFlag]]) -> None:
     """Every status, and with OK flags and a payload, arrives as it was sent."""
     expected = []
@@ -281,9 +281,9 @@ def test_every_reply_status(status: int) -> None:
 
 @pytest.mark.parametrize("flags", range(256))
 def test_every_reply_flag(flags: int) -> None:
-    """DEGRADED and PAGE are the only flags of a reply."""
+    """DEGRADED, PAGE and NOT_LIVE are the only flags of a reply."""
     header = HEADER.pack(0, flags, 0, 1)
-    if flags <= 3:
+    if flags <= 7:
         assert decode_reply(header).flags == flags
     else:
         with pytest.raises(ProtocolError, match="unknown flags"):

@@ -75,6 +75,7 @@ class Ended:
     """`bytes`, `info`, or the error's name in Python."""
     value: Any = None
     degraded: bool = False
+    not_live: bool = False
 
 
 class Play:
@@ -131,6 +132,7 @@ class Play:
         if ended.outcome == "bytes":
             assert ended.value == expected_bytes(self.case)
             assert ended.degraded == self.case["degraded"]
+            assert ended.not_live == self.case.get("not_live", False)
 
     def check_next(self, connection: int) -> None:
         """Compare the connection of the client's next call with the case's."""

@@ -26,6 +26,7 @@ enum {
     HWENTROPY_PREDICTION_RESISTANCE = 2,
     HWENTROPY_DEGRADED = 1,
     HWENTROPY_PAGE = 2,
+    HWENTROPY_NOT_LIVE = 4,
     HWENTROPY_HEADER_BYTES = 8,
     HWENTROPY_MAX_READ = 1 << 20,
     /* Requests on the way at a time: two keep the server busy while the client takes
@@ -50,7 +51,7 @@ struct hwentropy_connection {
     int answered;     /* whether a byte came since the last request with none before it */
     int fresh;        /* whether no reply has come on it */
     int paged;        /* whether the generation page has come on it */
-    int degraded;     /* whether the last reply was marked so */
+    unsigned marks;   /* HWENTROPY_DEGRADED and HWENTROPY_NOT_LIVE of the last reply */
     int64_t deadline; /* HWENTROPY_CLOCK, 0: none */
     /* Whose it is: a word that a fork wipes, and what is there where it is ours. */
     const uint32_t *owner;
@@ -289,7 +290,7 @@ HWENTROPY_FN int hwentropy_take_reply(struct hwentropy_connection *c, unsigned k
                 return status;
         }
     }
-    c->degraded = (reply->flags & HWENTROPY_DEGRADED) != 0;
+    c->marks = reply->flags & (HWENTROPY_DEGRADED | HWENTROPY_NOT_LIVE);
     return HWENTROPY_OK;
 }
 
@@ -308,7 +309,9 @@ HWENTROPY_FN int hwentropy_read(
     unsigned char requests[HWENTROPY_WINDOW * HWENTROPY_HEADER_BYTES];
     struct hwentropy_reply reply;
     size_t asked = 0, have = 0, ahead = 0;
-    int degraded = 0;
+    unsigned marks = 0, known = HWENTROPY_DEGRADED;
+    if (flags & HWENTROPY_PREDICTION_RESISTANCE)
+        known |= HWENTROPY_NOT_LIVE;
     c->answered = 0;
     *came = 0;
     while (have < size) {
@@ -323,18 +326,18 @@ HWENTROPY_FN int hwentropy_read(
         int status = hwentropy_send(c, requests, new_bytes);
         if (!status)
             status = hwentropy_take_reply(
-                c, HWENTROPY_DEGRADED, (unsigned char *)out + have, length, &reply);
+                c, known, (unsigned char *)out + have, length, &reply);
         ahead--;
         if (status) {
             if (ahead || !hwentropy_in_order(status, &reply))
                 hwentropy_disconnect(c);
-            c->degraded = degraded;
+            c->marks = marks;
             return status;
         }
-        degraded |= c->degraded;
+        marks |= c->marks;
         *came = have += length;
     }
-    c->degraded = degraded;
+    c->marks = marks;
     return HWENTROPY_OK;
 }
 

@@ -21,7 +21,7 @@ from hwentropy.errors import DaemonUnavailable, OverQuota, refusal
 from hwentropy.exchange import Info, read_flags
 from hwentropy.writable_bytes import WritableBytes
 from hwentropy_core.memory import wipe
-from hwentropy_core.wire import Status
+from hwentropy_core.wire import ReplyFlag, Status
 
 from .connection import Connection
 
@@ -50,7 +50,8 @@ class AsyncClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Connection | None = None
         self._closed = False
-        self._degraded = False
+        self._marks = 0
+        """The flags that any reply of the last read had."""
         forks.watch(self)
 
     def __repr__(self) -> str:
@@ -71,7 +72,13 @@ class AsyncClient:
     def degraded(self) -> bool:
         """Whether the last read was served while the daemon was degraded: short of healthy
         sources, or without a new seed for too long."""
-        return self._degraded
+        return bool(self._marks & ReplyFlag.DEGRADED)
+
+    @property
+    def not_live(self) -> bool:
+        """Whether the last read asked for prediction resistance and got what generators had
+        to give: no live source was healthy, see docs/protocol.md."""
+        return bool(self._marks & ReplyFlag.NOT_LIVE)
 
     async def read(
         self, n: int, /, *, block: bool = True, prediction_resistance: bool = False
@@ -125,18 +132,18 @@ class AsyncClient:
         deadline = self._limit()
         lock = self._lock
         filled = 0
-        degraded = False
+        marks = 0
         try:
             while filled < len(view):
                 filled += await self._call(deadline, Connection.read_into, view[filled:], flags)
-                degraded |= self._degraded
+                marks |= self._marks
                 if self._lock is not lock:
                     # Forked in between: the parent has what came before.
                     lock, filled = self._lock, 0
         except BaseException:
             wipe(view)
             raise
-        self._degraded = degraded
+        self._marks = marks
 
     def _limit(self) -> float | None:
         """When a call that begins now has to end, in the loop's (monotonic) seconds."""
@@ -219,7 +226,7 @@ class AsyncClient:
         """The result of a call, unless a fork in the middle has made it the parent's."""
         if self._connection is not connection:
             raise lost(self._path)
-        self._degraded = connection.degraded
+        self._marks = connection.marks
         return result
 
     def _enter_loop(self) -> None:

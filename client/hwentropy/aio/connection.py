@@ -34,8 +34,8 @@ class Connection:
         "_sock",
         "_tag",
         "answered",
-        "degraded",
         "loop",
+        "marks",
         "usable",
     )
 
@@ -50,8 +50,8 @@ class Connection:
         """Whether any byte of the present call's reply has come."""
         self.usable = False
         """Whether the next call may use it."""
-        self.degraded = False
-        """Whether the last read was served while the daemon was degraded."""
+        self.marks = 0
+        """The flags that any reply of the last call had."""
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._sock.settimeout(0)
 
@@ -90,7 +90,7 @@ class Connection:
                 except OverQuota:
                     if not filled:
                         raise
-                    self.degraded = exchange.degraded
+                    self.marks = exchange.marks
                     return filled
                 await self._receive(out[filled : filled + length])
                 filled += length
@@ -139,7 +139,7 @@ class Connection:
 
     def _done(self, exchange: Exchange) -> None:
         self._tag = exchange.next_tag
-        self.degraded = exchange.degraded
+        self.marks = exchange.marks
         self.usable = True
 
     async def _send(self, data: bytes) -> None:

@@ -23,7 +23,7 @@ from hwentropy.writable_bytes import WritableBytes
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.limits import SMALL_BYTES
 from hwentropy_core.memory import wipe
-from hwentropy_core.wire import Status
+from hwentropy_core.wire import ReplyFlag, Status
 
 from .connection import Connection
 
@@ -61,7 +61,8 @@ class Client:
         """The thread that is in a call; 0: none."""
         self._connection: Connection | None = None
         self._closed = False
-        self._degraded = False
+        self._marks = 0
+        """The flags that any reply of the last read had."""
         forks.watch(self)
 
     def __repr__(self) -> str:
@@ -82,7 +83,13 @@ class Client:
     def degraded(self) -> bool:
         """Whether the last read was served while the daemon was degraded: short of healthy
         sources, or without a new seed for too long."""
-        return self._degraded
+        return bool(self._marks & ReplyFlag.DEGRADED)
+
+    @property
+    def not_live(self) -> bool:
+        """Whether the last read asked for prediction resistance and got what generators had
+        to give: no live source was healthy, see docs/protocol.md."""
+        return bool(self._marks & ReplyFlag.NOT_LIVE)
 
     def read(
         self, n: int, /, *, block: bool = True, prediction_resistance: bool = False
@@ -152,19 +159,19 @@ class Client:
     def _fill(self, view: memoryview, flags: int) -> None:
         deadline = self._limit()
         filled = 0
-        degraded = False
+        marks = 0
         lock = self._lock
         try:
             while filled < len(view):
                 filled += self._call(deadline, Connection.read_into, view[filled:], flags)
-                degraded |= self._degraded
+                marks |= self._marks
                 if self._lock is not lock:
                     # A signal handler forked in between: the parent has what came before.
                     lock, filled = self._lock, 0
         except BaseException:
             wipe(view)
             raise
-        self._degraded = degraded
+        self._marks = marks
 
     def _limit(self) -> float | None:
         """When a call that begins now has to end, in monotonic seconds."""
@@ -265,7 +272,7 @@ class Client:
         """The result of a call, unless a signal handler closed the client, or forked."""
         if self._connection is not connection:
             raise lost(self._path)
-        self._degraded = connection.degraded
+        self._marks = connection.marks
         if not connection.usable:
             self._drop()
         return result

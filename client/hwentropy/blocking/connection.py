@@ -48,7 +48,7 @@ class Connection:
         "_timeout",
         "_view",
         "answered",
-        "degraded",
+        "marks",
         "usable",
     )
 
@@ -66,8 +66,8 @@ class Connection:
         """Whether any byte of the present call's reply has come."""
         self.usable = True
         """Whether the next call may use it."""
-        self.degraded = False
-        """Whether the last read was served while the daemon was degraded."""
+        self.marks = 0
+        """The flags that any reply of the last call had."""
         self._sock = connect(path, timeout, deadline)
 
     def start(self, deadline: float | None) -> None:
@@ -144,7 +144,7 @@ class Connection:
             except OverQuota:
                 if not filled:
                     raise
-                self.degraded = exchange.degraded
+                self.marks = exchange.marks
                 return filled
             self._receive(out[filled : filled + length])
             filled += length
@@ -167,13 +167,13 @@ class Connection:
         if got < _HEADER:
             self._receive(self._head[got:])
             got = _HEADER
-        self.degraded = False
+        self.marks = 0
         if not is_plain(self._buffer, tag, len(payload)):
             # An error, a degraded daemon, or nonsense.
             exchange = Exchange.read(len(payload), flags, tag, self._path, fresh=self._fresh)
             exchange.requests()
             self._accept(exchange, spare=got - _HEADER)
-            self.degraded = exchange.degraded
+            self.marks = exchange.marks
         self._fresh = False
         if got < _HEADER + len(payload):
             self._receive(payload[got - _HEADER :])
@@ -198,7 +198,7 @@ class Connection:
 
     def _done(self, exchange: Exchange) -> None:
         self._tag = exchange.next_tag
-        self.degraded = exchange.degraded
+        self.marks = exchange.marks
         self.usable = True
 
     def _send(self, data: bytes) -> None:

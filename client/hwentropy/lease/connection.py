@@ -199,6 +199,10 @@ class LeaseConnection:
 
     def _check_flags(self, reply: Reply, before: PageReader | None, *, granted: bool) -> None:
         """The page comes with the first lease of a connection, and with no other."""
+        if reply.flags & ReplyFlag.NOT_LIVE:
+            raise ProtocolError(
+                f"the daemon at {self._path} sent a lease with the flag NOT_LIVE"
+            )
         due = before is None and granted
         announced = bool(reply.flags & ReplyFlag.PAGE)
         if due != announced or due != (self._page is not before):

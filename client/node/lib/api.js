@@ -135,6 +135,10 @@ function isDegraded() {
   return generator.isDegraded();
 }
 
+function isNotLive() {
+  return generator.isNotLive();
+}
+
 function close() {
   return generator.close();
 }
@@ -153,6 +157,7 @@ module.exports = {
   },
   configure,
   isDegraded,
+  isNotLive,
   close,
   pick,
 };

@@ -37,6 +37,8 @@ class Call {
     this.filled = 0;
     /** Whether any of its replies was served while degraded. */
     this.degraded = false;
+    /** Whether any of them was met by generators alone, prediction resistance asked for. */
+    this.notLive = false;
   }
 
   /** Ask for what has not come yet; after OVER_QUOTA a second time, on any connection. */
@@ -123,8 +125,8 @@ class Connection {
   }
 
   /**
-   * Make a Call; resolves to `{ result, degraded }`, see wire.decodePayload.  One at a
-   * time.  One that fails is for its caller to abandon, or to make again.
+   * Make a Call; resolves to `{ result, degraded, notLive }`, see wire.decodePayload.  One
+   * at a time.  One that fails is for its caller to abandon, or to make again.
    */
   ask(call) {
     const done = call.begin();
@@ -194,10 +196,10 @@ class Connection {
   #accept(call, spare) {
     const reply = wire.decodeHeader(this.#head);
     const { tag, length } = this.#waiting[0] ?? { tag: 'none' };
-    const fresh = this.#fresh;
+    const first = this.#fresh;
     this.#fresh = false;
     if (reply.tag !== tag) {
-      if (fresh && wire.refusesConnection(reply)) throw refusal(reply.status, this.#path);
+      if (first && wire.refusesConnection(reply)) throw refusal(reply.status, this.#path);
       throw new ProtocolError(
         `reply with tag ${reply.tag} where ${tag} was due, ${this.#path}`,
       );
@@ -211,10 +213,12 @@ class Connection {
       this.#fail(error);
       return false;
     }
-    if (!wire.suits(call.op, length, reply.length, reply.flags, this.#paged)) {
+    const fresh = (call.flags & wire.REQUEST.PREDICTION_RESISTANCE) !== 0;
+    if (!wire.suits(call.op, length, reply.length, reply.flags, this.#paged, fresh)) {
       throw new ProtocolError(`reply of ${reply.length} bytes, not as asked for, ${this.#path}`);
     }
     if (reply.flags & wire.REPLY.DEGRADED) call.degraded = true;
+    if (reply.flags & wire.REPLY.NOT_LIVE) call.notLive = true;
     if (reply.flags & wire.REPLY.PAGE) this.#paged = true;
     this.#payloadLeft = reply.length;
     call.target ??= Buffer.from(new ArrayBuffer(reply.length));
@@ -228,7 +232,7 @@ class Connection {
     } else if (this.#waiting.length === 0) {
       const result = wire.decodePayload(call.op, call.target);
       this.#call = null;
-      call.resolve({ result, degraded: call.degraded });
+      call.resolve({ result, degraded: call.degraded, notLive: call.notLive });
     }
   }
 

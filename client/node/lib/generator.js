@@ -62,15 +62,15 @@ class Generator {
   #lease = null;
   #renewing = null; // the request for a lease that those who do not block share
   #outage = false;
-  /** Whether the last draw, in a mode without leases, was served while degraded. */
-  #readDegraded = false;
+  /** What the daemon said of the last draw, in a mode without leases. */
+  #said = { degraded: false, notLive: false };
 
   /** Draw in this way from now on; what was leased before is forgotten. */
   configure(settings) {
     this.close().catch(() => {}); // the thread ends by itself; nobody waits for it
     this.#settings = settings;
     this.#outage = false;
-    this.#readDegraded = false;
+    this.#said = { degraded: false, notLive: false };
   }
 
   /** Forget the lease and end the helper thread; the next draw begins anew. */
@@ -85,7 +85,7 @@ class Generator {
 
   /** Whether the daemon is degraded: what index.d.ts says. */
   isDegraded() {
-    if (this.#settings.mode !== 'lease') return this.#readDegraded;
+    if (this.#settings.mode !== 'lease') return this.#said.degraded;
     if (this.#lease === null) return false;
     const bridge = this.#bridge;
     const age = ((bridge.now() | 0) - bridge.checked) >>> 0; // as in #ready
@@ -99,6 +99,11 @@ class Generator {
     }
     // A daemon may turn degraded under a lease, whose epoch stays.
     return this.#lease.degraded || bridge.degraded;
+  }
+
+  /** Whether prediction resistance was met by generators alone: what index.d.ts says. */
+  isNotLive() {
+    return this.#said.notLive;
   }
 
   /** `size` fresh bytes in an ArrayBuffer of their own. */
@@ -155,13 +160,14 @@ class Generator {
 
   #fillSync(out) {
     const direct = this.#settings.mode !== 'lease';
-    let degraded = false;
+    const said = { degraded: false, notLive: false };
     for (let at = 0; at < out.length; ) {
       if (direct) {
         const end = Math.min(out.length, at + PIECE);
         const read = this.#connected().callSync(this.#read(end - at));
         this.#putDirect(out, at, read.result);
-        degraded ||= read.degraded;
+        said.degraded ||= read.degraded;
+        said.notLive ||= read.notLive;
         at = end;
         continue;
       }
@@ -173,20 +179,21 @@ class Generator {
       at = this.#fillPiece(out, at, PIECE);
     }
     this.#outage = false;
-    if (out.length) this.#readDegraded = degraded;
+    if (out.length) this.#said = said;
   }
 
   async #fill(out) {
     const settings = this.#settings;
     const direct = settings.mode !== 'lease';
-    let degraded = false;
+    const said = { degraded: false, notLive: false };
     for (let at = 0; at < out.length; ) {
       if (at) await nextTurn();
       if (direct) {
         const end = Math.min(out.length, at + PIECE);
         const read = await this.#connected().call(this.#read(end - at));
         this.#putDirect(out, at, read.result);
-        degraded ||= read.degraded;
+        said.degraded ||= read.degraded;
+        said.notLive ||= read.notLive;
         at = end;
         continue;
       }
@@ -199,7 +206,7 @@ class Generator {
     }
     this.#outage = false;
     // Configured anew meanwhile: that was perhaps another daemon.
-    if (out.length && settings === this.#settings) this.#readDegraded = degraded;
+    if (out.length && settings === this.#settings) this.#said = said;
   }
 
   /** What has to be asked before the next byte; ends when the lease may give it. */

@@ -15,7 +15,7 @@ const HEADER = 8;
 const MAX_READ = 1 << 20;
 const OP = { READ: 1, INFO: 2, LEASE: 3 };
 const REQUEST = { DONT_BLOCK: 1, PREDICTION_RESISTANCE: 2 };
-const REPLY = { DEGRADED: 1, PAGE: 2 };
+const REPLY = { DEGRADED: 1, PAGE: 2, NOT_LIVE: 4 };
 const STATUS = { OK: 0, NOT_PERMITTED: 3, OVER_QUOTA: 4, BAD_REQUEST: 6 };
 
 /** Bytes of the payload of a reply to a LEASE: u64, u64, u32, 4 zeros, the seed. */
@@ -44,7 +44,7 @@ function decodeHeader(header) {
   if (status > STATUS.BAD_REQUEST) {
     throw new ProtocolError(`the daemon sent a reply with unknown status ${status}; update it`);
   }
-  if (flags & ~(REPLY.DEGRADED | REPLY.PAGE)) {
+  if (flags & ~(REPLY.DEGRADED | REPLY.PAGE | REPLY.NOT_LIVE)) {
     throw new ProtocolError(`the daemon sent a reply with unknown flags ${flags}; update it`);
   }
   if (length > MAX_READ || (status !== STATUS.OK && (length || flags))) {
@@ -57,10 +57,12 @@ function decodeHeader(header) {
 
 /**
  * Whether an OK reply to `op` of `size` bytes may have this length and these flags;
- * `paged` is whether the generation page was announced on the connection before.
+ * `paged` is whether the generation page was announced on the connection before, `fresh`
+ * whether prediction resistance was asked for.
  */
-function suits(op, size, length, flags, paged) {
+function suits(op, size, length, flags, paged, fresh) {
   const page = (flags & REPLY.PAGE) !== 0;
+  if (flags & REPLY.NOT_LIVE && !fresh) return false;
   if (op === OP.READ) return length === size && !page;
   if (op === OP.LEASE) return length === LEASE_BYTES && page !== paged;
   return length >= 1 && length <= MAX_INFO && flags === 0;

@@ -76,6 +76,11 @@ static int probe_degraded(void)
     return hwentropy_degraded(client);
 }
 
+static int probe_not_live(void)
+{
+    return hwentropy_not_live(client);
+}
+
 static void print_flags(void)
 {
     char line[MAX_LINE], wanted[32];

@@ -58,6 +58,11 @@ static int probe_degraded()
     return generator->degraded();
 }
 
+static int probe_not_live()
+{
+    return generator->not_live();
+}
+
 static int probe_other(const char *)
 {
     return 0;

@@ -5,6 +5,7 @@
  *   fill N        `ok HEX`, or `error KIND MESSAGE`, or `broken ...` where bytes beside
  *                 the buffer were touched or an error left something in it
  *   degraded      `ok 0` or `ok 1`
+ *   not_live      the same
  *   fork N        fill N in a child, then N here: `ok CHILD PARENT`
  *   interrupt N   fork in a signal's handler in the middle of fill N; the first and last
  *                 16 bytes of the child's and the parent's: `ok CHILD PARENT`
@@ -34,6 +35,7 @@
 static const char *probe_open(unsigned mode, unsigned timeout_ms, int block, const char *path);
 static const char *probe_fill(void *out, size_t size);
 static int probe_degraded(void);
+static int probe_not_live(void);
 /* Commands of one language only; 0: there is no such one. */
 static int probe_other(const char *line);
 
@@ -283,6 +285,8 @@ static int common_command(const char *line)
         fill(size);
     } else if (!strcmp(line, "degraded")) {
         printf("ok %d\n", probe_degraded());
+    } else if (!strcmp(line, "not_live")) {
+        printf("ok %d\n", probe_not_live());
     } else if (sscanf(line, "fork %zu", &size) == 1) {
         fork_and_fill(size);
     } else if (sscanf(line, "interrupt %zu", &size) == 1) {

@@ -52,19 +52,22 @@ def outcome(client: Native, size: int) -> tuple[str, bytes]:
     return "".join(part.capitalize() for part in words[1].split("_")), b""
 
 
-def degraded(client: Native) -> bool:
+def says(client: Native, what: str) -> bool:
     """What it says of the last draw."""
-    return client.ask("degraded") == "ok 1"
+    return client.ask(what) == "ok 1"
 
 
 @pytest.mark.parametrize("case", REPLIES, ids=named)
 def test_a_reply_is_taken_or_refused(case: Case, daemon: FakeDaemon, client: Native) -> None:
     """As the case says; a failure leaves zeros, the next call has the right connection."""
     read = case["op"] == "READ"
-    client.open(daemon.path, "direct" if read else "lease", timeout_ms=PATIENCE_MS)
+    fresh = case.get("prediction_resistance", False)
+    mode = ("prediction_resistant" if fresh else "direct") if read else "lease"
+    client.open(daemon.path, mode, timeout_ms=PATIENCE_MS)
     with playing(daemon, case) as play:
         how, value = outcome(client, case["length"] if read else 32)
-        play.check(Ended(how, value, degraded(client)))
+        marks = says(client, "degraded"), says(client, "not_live")
+        play.check(Ended(how, value, *marks))
     asked = len(daemon.requests)
     if read:
         assert client.draw(4) == daemon.handed_out[-4:]
