@@ -26,6 +26,7 @@ from .child import Children
 from .collector import reach
 from .config.load import DEFAULT_FILE, ConfigError, load
 from .config.schema import Config
+from .events.clones import CloneWatch
 from .operating import logs, streams
 from .operating.control import Control
 from .operating.greeting import greet
@@ -44,8 +45,9 @@ WORKER_DESCRIPTORS: Final = 16
 
 #: Descriptors of the supervisor beside those of workers and sources: 3 standard streams,
 #: 3 of the event loop and 2 by which a signal wakes it, 3 sockets and their lock, the page,
-#: the template's channel, and 8 while it executes a template or starts a child.
-SUPERVISOR_DESCRIPTORS: Final = 22
+#: the template's channel, 4 that signs of a copied machine come by, and 8 while it executes a
+#: template or starts a child.
+SUPERVISOR_DESCRIPTORS: Final = 26
 #: Those of a child: its channel, the report of its end, its process.
 CHILD_DESCRIPTORS: Final = 3
 #: Those of a source: its device, and the bus it is found by; or a child's.
@@ -113,7 +115,9 @@ def _run(options: argparse.Namespace, signals: StopSignals, children: Children) 
         with contextlib.suppress(OSError):  # who opens the log there says so
             state.mkdir(mode=0o750, parents=True, exist_ok=True)
     try:
-        asyncio.run(_serve(config, listeners, notifier, signals, children, state))
+        # Opened before the rights to do so are given up.
+        with contextlib.closing(CloneWatch(listeners.kernel_log)) as clones:
+            asyncio.run(_serve(config, listeners, notifier, signals, children, state, clones))
     except HwentropyError as error:
         return _complain(error, EXIT_USAGE)
     finally:
@@ -128,8 +132,9 @@ async def _serve(
     signals: StopSignals,
     children: Children,
     state: Path,
+    clones: CloneWatch,
 ) -> None:
-    supervisor = Supervisor(config, listeners, notifier, children, state)
+    supervisor = Supervisor(config, listeners, notifier, children, state, clones)
     control = Control(supervisor)
     servers = [
         await control.serve(listener.sock)

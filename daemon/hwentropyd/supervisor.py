@@ -23,6 +23,7 @@ from hwentropy_core.status import ServiceStatus
 from .channel import Fresh
 from .child import Children
 from .config.schema import Config
+from .events.clones import CloneWatch
 from .operating.history import History
 from .operating.notify import Notifier
 from .operating.status import StatusReporter
@@ -70,12 +71,14 @@ class Supervisor:
         notifier: Notifier,
         children: Children,
         state_dir: Path,
+        clones: CloneWatch,
     ) -> None:
         """`state_dir` is where the seed log is kept."""
         self._config = config
         self._listeners = listeners
         self.root = Root()
         self._notifier = notifier
+        self._clones = clones
         self._waiting: dict[Hashable, Callable[[seeder.Answer], None]] = {}
         """Whom to tell of a fresh request's answer."""
         self._woken_at: float | None = None
@@ -125,6 +128,7 @@ class Supervisor:
             self._workers,
             shares,
             self._history,
+            clones.signs,
         )
 
     async def run(self, on_settled: Callable[[ServiceStatus], None]) -> None:
@@ -135,6 +139,7 @@ class Supervisor:
         for acceptor in self._acceptors:
             acceptor.start()
         self._workers.start()
+        self._clones.start(self._loop, lambda sign: self._handle(seeder.Cloned(sign)))
         stopping = self._loop.create_task(self._stop.wait())
         ticking = self._loop.create_task(self._tick_for_ever())
         announcing = self._loop.create_task(self._announce_ready())

@@ -12,6 +12,7 @@ from pytest_mock import MockerFixture
 from hwentropyd.channel import Fresh
 from hwentropyd.child import Children
 from hwentropyd.config.load import load
+from hwentropyd.events.clones import CloneWatch
 from hwentropyd.operating.notify import Notifier
 from hwentropyd.seeding.seeder import Seeder
 from hwentropyd.serving.listeners import Listeners
@@ -33,7 +34,12 @@ def run(tmp_path: Path) -> Callable[[Scenario], None]:
             try:
                 with closing(Children()) as children:
                     supervisor = Supervisor(
-                        load(config), listeners, Notifier({}), children, tmp_path
+                        load(config),
+                        listeners,
+                        Notifier({}),
+                        children,
+                        tmp_path,
+                        CloneWatch(signs={}),
                     )
                     await scenario(supervisor)
             finally:

@@ -51,6 +51,8 @@ def status(*sources: dict[str, Any], **changes: Any) -> Message:
             "sockets": ["/run/hwentropy/entropy.sock"],
             "seed_groups": ["cpu-instruction", "kernel-crng"],
             "seed_bits": 576,
+            "clones": 2,
+            "clone_signs": {"kernel log": "may not be read", "clock": "watched"},
         }
         | changes
     }

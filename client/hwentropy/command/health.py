@@ -106,6 +106,7 @@ def _status_rows(answer: ServiceStatus) -> list[tuple[Cell, Cell]]:
             f"{_number(served, 'request')} answered",
         ),
         row("seed log", _seed_log(answer.seed_log)),
+        *([row("copies", _copies(answer))] if answer.clone_signs else []),
         *(row("refused", _refused(user)) for user in answer.users if _refusals(user)),
         row("daemon", f"version {answer.version}, process {answer.pid}"),
         row("running for", _duration(answer.uptime_seconds)),
@@ -119,6 +120,11 @@ def _seed_log(log: SeedLogStatus) -> str:
         return "none is kept"
     kept = f"{_number(log.records, 'record')} in {log.directory}"
     return f"{kept}; {log.problem}" if log.problem else kept
+
+
+def _copies(answer: ServiceStatus) -> str:
+    watched = [sign for sign, how in answer.clone_signs.items() if how == "watched"]
+    return f"{answer.clones} noticed of this machine, watching {_names(watched) or 'no sign'}"
 
 
 def _refusals(user: UserStatus) -> int:

@@ -7,7 +7,7 @@ for the times that no part keeps: of the start and of the last seed.
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from hwentropy_core import VERSION
@@ -60,11 +60,15 @@ class StatusReporter:
         workers: WorkerPool,
         shares: Shares,
         history: History,
+        clone_signs: Mapping[str, str],
         *,
         monotonic: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`sockets` are the paths that it listens on; the clocks give seconds."""
+        """`sockets` are the paths that it listens on; the clocks give seconds.
+
+        `clone_signs` says of each sign of a copied machine whether it is watched.
+        """
         self._policy = PolicyStatus(min_bits=policy.min_bits, min_groups=policy.min_groups)
         self._sockets = list(sockets)
         self._root = root
@@ -73,6 +77,7 @@ class StatusReporter:
         self._workers = workers
         self._shares = shares
         self._history = history
+        self._clone_signs = clone_signs
         self._monotonic = monotonic
         self._wall_clock = wall_clock
         self._started = monotonic()
@@ -120,4 +125,5 @@ class StatusReporter:
             clones=self._seeder.clones,
             seed_groups=self._seed_groups if self._root.seeded else [],
             seed_bits=self._seed_bits if self._root.seeded else 0,
+            clone_signs=dict(self._clone_signs),
         )

@@ -44,6 +44,9 @@ _BY_NAME: Final = {
     **{file: role for role, (file, _) in SOCKETS.items()},
 }
 
+#: The name of a descriptor that is passed with them (OpenFile= in the unit).
+KERNEL_LOG: Final = "kmsg"
+
 #: Group that may use the control socket, where it exists (sysusers.d makes it).
 GROUP: Final = "hwentropy"
 
@@ -87,9 +90,14 @@ class Listeners:
         self.sockets: list[Listener] = []
         self._lock: int | None = None
         self._inodes: dict[Path, int] = {}
+        self.kernel_log: int | None = None
+        """An open /dev/kmsg among what was passed; the caller's."""
         try:
             for name, fd in inherited_sockets():
-                self._adopt(name, fd)
+                if name == KERNEL_LOG:
+                    self.kernel_log = fd
+                else:
+                    self._adopt(name, fd)
             missing = [role for role in SOCKETS if role not in {s.role for s in self.sockets}]
             if missing:
                 self._lock_directory(directory)

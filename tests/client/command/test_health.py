@@ -93,6 +93,7 @@ def test_status_shows_the_rest(daemon: FakeDaemon, capfd: pytest.CaptureFixture[
         "policy       320 bits from 1 or more groups of sources",
         "workers      1, 3 connections, 99 requests answered",
         "seed log     17 records in /var/lib/hwentropy",
+        "copies       2 noticed of this machine, watching clock",
         "daemon       version 9.9, process 4711",
         "running for  1 h 2 min",
         "socket       /run/hwentropy/entropy.sock",

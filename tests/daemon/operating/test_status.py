@@ -81,6 +81,7 @@ class Parts:
             self.workers,
             self.shares,
             History(SeedLogConfig(enabled=False), Path(), []),
+            {"clock": "watched"},
             monotonic=lambda: self.now,
             wall_clock=lambda: 1.5,
         )
@@ -100,6 +101,7 @@ def test_the_status_is_what_the_parts_say(mocker: MockerFixture) -> None:
     assert status.policy == PolicyStatus(min_bits=640, min_groups=2)
     assert status.sockets == ["/run/x/entropy.sock"]
     assert status.users == []
+    assert status.clone_signs == {"clock": "watched"}
 
 
 def test_a_seed_is_dated_when_it_goes_in(mocker: MockerFixture) -> None:

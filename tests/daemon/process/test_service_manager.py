@@ -11,6 +11,7 @@ import pytest
 
 from hwentropyd.child import Children
 from hwentropyd.config.load import load
+from hwentropyd.events.clones import CloneWatch
 from hwentropyd.operating.notify import Notifier
 from hwentropyd.serving.listeners import Listeners
 from hwentropyd.supervisor import Supervisor
@@ -90,7 +91,9 @@ def test_the_root_key_is_erased_at_the_end(tmp_path: Path) -> None:
     async def scenario() -> None:
         listeners = Listeners(tmp_path / "run")
         children = Children()
-        supervisor = Supervisor(load(config), listeners, Notifier({}), children, tmp_path)
+        supervisor = Supervisor(
+            load(config), listeners, Notifier({}), children, tmp_path, CloneWatch(signs={})
+        )
         seeds: list[bytearray] = []
 
         def settled(_: object) -> None:

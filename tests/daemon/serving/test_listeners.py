@@ -454,3 +454,16 @@ def test_a_socket_file_that_is_gone_is_warned_of_once(
     assert caplog.messages == [said]
     ours.close()
     assert path.exists() == replaced
+
+
+def test_the_kernels_log_comes_with_them_and_is_no_socket(
+    mocker: MockerFixture, directory: Path
+) -> None:
+    """OpenFile= of the unit passes it by this name."""
+    passed = os.open("/dev/null", os.O_RDONLY)
+    mocker.patch.object(module, "inherited_sockets", return_value=[("kmsg", passed)])
+    listeners = Listeners(directory)
+    assert listeners.kernel_log == passed
+    assert {one.role for one in listeners.sockets} == set(module.SOCKETS)
+    listeners.close()
+    os.close(passed)

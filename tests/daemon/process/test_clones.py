@@ -1,0 +1,84 @@
+"""A daemon that is told that its machine was copied, by the real kernel."""
+
+from collections.abc import Callable
+
+import pytest
+
+from hwentropy.generator import Generator
+from hwentropy.lease.reservoir import PythonReservoir, Reservoir, make_reservoir
+from hwentropyd.events.clones import SIGNS
+from support.daemon import ONLY_OS, Daemon
+from support.raw_client import ask, info
+from support.signs import NEW_GENERATION, in_own_network, may_send, send_uevent
+
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(not may_send(), reason="only root may have the kernel send a uevent"),
+]
+
+SAID = "the service is starting: this machine was copied (uevent): collecting a new seed"
+
+
+def copied(daemon: Daemon) -> None:
+    """Have the kernel say so, and wait until the daemon serves again."""
+    before = daemon.status()
+    send_uevent(NEW_GENERATION)
+    daemon.wait_for(
+        lambda: (
+            daemon.status()["reseeds"] > before["reseeds"] and daemon.status()["state"] == "ok"
+        ),
+        "seeded anew",
+    )
+
+
+def in_a_network(test: Callable[[Daemon], None]) -> None:
+    """Run the daemon and the test where no other daemon hears the kernel."""
+
+    def run() -> None:
+        with Daemon(ONLY_OS) as daemon:
+            test(daemon)
+
+    in_own_network(run)
+
+
+def test_a_copied_machine_is_counted_said_and_seeded_anew() -> None:
+    """Every sign, once each; the generation moves with it and with the new seed."""
+
+    def test(daemon: Daemon) -> None:
+        before = daemon.status()
+        assert before["clones"] == 0
+        assert before["clone_signs"].keys() == SIGNS.keys()
+        assert before["clone_signs"]["uevent"] == "watched"
+        for number in (1, 2):
+            copied(daemon)
+            after = daemon.status()
+            assert after["clones"] == number
+            assert after["generation"] >= before["generation"] + 2 * number
+            assert daemon.log.count(SAID) == number
+        with daemon.connect() as sock:
+            assert len(ask(sock, 32).payload) == 32
+            assert info(sock)["state"] == "ok"
+
+    in_a_network(test)
+
+
+@pytest.mark.parametrize("make", [PythonReservoir, make_reservoir], ids=["python", "c"])
+def test_every_lease_ends(make: Callable[[int], Reservoir]) -> None:
+    """The next draw asks for another; without a sign none does."""
+
+    def requests(daemon: Daemon) -> int:
+        return sum(worker["requests"] for worker in daemon.status()["workers"])
+
+    def test(daemon: Daemon) -> None:
+        generator = Generator(make)
+        generator.configure(path=daemon.entropy)
+        generator.random_bytes(32)
+        before = requests(daemon)
+        generator.random_bytes(32)
+        assert requests(daemon) == before
+        copied(daemon)
+        generator.random_bytes(32)
+        assert requests(daemon) > before
+        generator.close()
+
+    in_a_network(test)
