@@ -5,10 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from hwentropy.lease import drbg as lease
 from hwentropyd.config.schema import PoolConfig
 from hwentropyd.confinement import landlock
 from hwentropyd.confinement.system_calls import ARCHITECTURES
+from hwentropyd.events import clock, clones
 from hwentropyd.operating.logs import BURST, PERIOD
+from hwentropyd.worker.connection import CHUNK_BYTES
+from hwentropyd.worker.engine import THREADS
+from hwentropyd.worker.protocols.native import FAST_PATH_BYTES
 
 ROOT = Path(__file__).parents[2]
 
@@ -93,3 +98,32 @@ def test_the_errors_have_one_name_in_all_languages() -> None:
     for name in rows:
         assert name in told
         assert re.search(rf"\b{name}\b", node)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "at the next look, every 0.1 s",
+        "the wall clock was set, by 0.1 s or more",
+        "of a large one (over 16 KiB) a piece of 128 KiB, in each of its five threads",
+        "with its piece of 16 MiB. The bytes that are ready (128 KiB in Python)",
+        "draws for 50 ms more, 250 ms where the daemon does not answer",
+    ],
+)
+def test_what_a_copy_repeats_is_bounded_as_in_the_code(words: str) -> None:
+    """The DRBG's document, section "Copies of a machine"."""
+    assert words in read("docs/drbg.md")
+    assert (clones.LOOK_SECONDS, clock.STEP) == (0.1, 100_000_000)
+    assert (FAST_PATH_BYTES, CHUNK_BYTES, THREADS) == (16 << 10, 128 << 10, 5)
+    assert (lease.PIECE_BYTES, lease.BLOCK_BYTES) == (16 << 20, 128 << 10)
+    assert "HWENTROPY_PIECE_BYTES ((size_t)16 << 20)" in read("client/c/hwentropy.h")
+    shared = read("client/node/lib/shared.js")
+    assert "const MAX_AGE = 50;" in shared
+    assert "const PATIENCE = 250;" in shared
+
+
+def test_every_sign_of_a_copy_is_in_the_table() -> None:
+    """By the name that the status gives it."""
+    section = read("docs/drbg.md").partition("## Copies of a machine")[2].partition("## ")[0]
+    for sign in clones.SIGNS:
+        assert f"| `{sign}`: " in section

@@ -225,6 +225,8 @@ class Grants:
             peer.send(encode_reply(Status.OK, request.tag, len(text)) + text)
         elif self.page.state is ServiceState.FAILED or self.over:
             peer.send(encode_reply(Status.FAILED_CLOSED, request.tag))
+        elif self.page.state is ServiceState.STARTING:
+            peer.send(encode_reply(Status.NOT_SEEDED, request.tag))
         else:
             first = peer.number not in self._paged
             terms = self._leases[self.granted]

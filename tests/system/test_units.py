@@ -77,6 +77,34 @@ def test_the_pause_before_a_restart_grows_where_systemd_knows_how(units: Path) -
         assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_the_kernels_log_is_opened_where_systemd_knows_how(units: Path) -> None:
+    """The drop-in's key is right from systemd 253 on; an older one names just that."""
+    version = re.match(r"systemd (\d+)", analyze(units, "--version").stdout)
+    assert version
+    folder = units / "hwentropyd.service.d"
+    folder.mkdir()
+    (units / "hwentropyd-kernel-log.conf").rename(folder / "kernel-log.conf")
+    done = analyze(units, *VERIFY, "./hwentropyd.service")
+    unknown = set(re.findall(r"Unknown key (?:name )?'(\w+)'", done.stderr))
+    if int(version[1]) < 253:
+        assert unknown == {"OpenFile"}
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_an_older_systemd_takes_for_it_is_rated_as_documented(units: Path) -> None:
+    """The drop-in that docs/systemd.md gives: right, and 1.5."""
+    text = (SYSTEMD.parent / "docs/systemd.md").read_text()
+    dropin = re.search(r"```ini\n(.*?CAP_SYSLOG.*?)```", text, re.DOTALL)
+    assert dropin
+    folder = units / "hwentropyd.service.d"
+    folder.mkdir()
+    (folder / "kernel-log.conf").write_text(dropin[1])
+    assert analyze(units, *VERIFY, "./hwentropyd.service").stderr == ""
+    rated = analyze(units, "security", "--offline=true", "./hwentropyd.service").stdout
+    assert "Overall exposure level for hwentropyd.service: 1.5" in rated
+
+
 def test_exposure_is_at_most_one_and_a_half(units: Path) -> None:
     """systemd rates the sandbox at 1.5 of 10 or better."""
     done = analyze(

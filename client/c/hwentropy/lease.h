@@ -2,7 +2,7 @@
  *
  * What this does not protect against: who reads the process's memory (a debugger,
  * swap) while a lease lasts; a virtual machine that is resumed twice from one
- * snapshot, until the daemon's next reseed or the lease's end.
+ * snapshot, until the daemon there has a sign of it (docs/drbg.md) or the lease ends.
  */
 #ifndef HWENTROPY_LEASE_H
 #define HWENTROPY_LEASE_H

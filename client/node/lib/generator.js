@@ -14,8 +14,9 @@
  * goes on within its own limits, and then the draw throws.
  *
  * What this does not protect against: a process whose memory is copied while it
- * runs (CRIU, a VM snapshot) draws the same bytes in both for up to MAX_AGE, since
- * Node can neither map the generation page nor have memory wiped.  Who can read
+ * runs draws the same bytes in both, since Node can neither map the generation page nor
+ * have memory wiped: with CRIU for up to MAX_AGE, in a VM's copy until the daemon there
+ * has a sign of it (docs/drbg.md), and MAX_AGE more.  Who can read
  * this process's memory foresees its draws until the next reseed.
  */
 

@@ -16,7 +16,8 @@
  *   silent     no answer in PATIENCE ms: the same, until one comes
  *
  * What it does not notice: a machine whose memory was copied while it ran (a VM
- * snapshot), before the next check; nothing in a lease could.
+ * snapshot), before the daemon has a sign of it (docs/drbg.md) and the next check after
+ * that; nothing in a lease could.
  */
 
 const os = require('node:os');

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from . import acpi, boot_id, clock, kernel_log, uevents
-from .sign import UnwatchedError, Watcher
+from .sign import ForbiddenError, UnwatchedError, Watcher
 
 if TYPE_CHECKING:
     import asyncio
@@ -85,7 +85,9 @@ class CloneWatch:
             self.signs[sign] = WATCHED
         except UnwatchedError as error:
             self.signs[sign] = str(error)
-            log.info("no copy of this machine is noticed by the %s: %s", sign, error)
+            # Whether a sign can come at all is the machine's nature, and shown in the status.
+            level = logging.INFO if isinstance(error, ForbiddenError) else logging.DEBUG
+            log.log(level, "no copy of this machine is noticed by the %s: %s", sign, error)
 
     def _look_again(self) -> None:
         for sign in list(self._watchers):

@@ -20,7 +20,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from .sign import UnwatchedError
+from .sign import ForbiddenError, UnwatchedError
 
 PATH: Final = Path("/dev/kmsg")
 
@@ -87,7 +87,7 @@ def watch(path: Path = PATH) -> KernelLog:
     try:
         return KernelLog(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
     except PermissionError as error:
-        raise UnwatchedError(
+        raise ForbiddenError(
             f"{path} may not be read ({error.strerror}): the capability CAP_SYSLOG, or "
             "OpenFile= in the unit, lets it"
         ) from None

@@ -9,6 +9,10 @@ class UnwatchedError(HwentropyError):
     """A sign that cannot come here, or not be seen, and why."""
 
 
+class ForbiddenError(UnwatchedError):
+    """One that would come, and be seen with more rights."""
+
+
 class Watcher(Protocol):
     """One place where a sign may come."""
 

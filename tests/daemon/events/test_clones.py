@@ -12,7 +12,7 @@ from pytest_mock import MockerFixture
 
 from hwentropyd.events import clones
 from hwentropyd.events.clones import LOOK_SECONDS, SIGNS, WATCHED, CloneWatch
-from hwentropyd.events.sign import UnwatchedError, Watcher
+from hwentropyd.events.sign import ForbiddenError, UnwatchedError, Watcher
 
 PATIENCE = 20.0
 
@@ -66,11 +66,15 @@ class Bench:
                 "waker": lambda: self.waker,
                 "polled": lambda: self.polled,
                 "third": self._refuses,
+                "fourth": self._is_not_there,
             },
         )
 
     def _refuses(self) -> Watcher:
-        raise UnwatchedError("it may not be read")
+        raise ForbiddenError("it may not be read")
+
+    def _is_not_there(self) -> Watcher:
+        raise UnwatchedError("no such device")
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Let the loop turn."""
@@ -135,14 +139,15 @@ def test_all_are_looked_at_again_and_again() -> None:
     assert run(scenario).noticed == []
 
 
-def test_what_cannot_be_watched_is_said_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """And shown; the others are watched."""
+def test_what_may_not_be_watched_is_said_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """All that is not is shown; the others are watched."""
     caplog.set_level("INFO")
     bench = Bench()
     assert bench.watch.signs == {
         "waker": WATCHED,
         "polled": WATCHED,
         "third": "it may not be read",
+        "fourth": "no such device",
     }
     assert caplog.messages == [
         "no copy of this machine is noticed by the third: it may not be read"
