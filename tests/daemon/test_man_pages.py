@@ -29,6 +29,7 @@ from hwentropyd.config.schema import (
     SeedLogConfig,
     ServerConfig,
 )
+from hwentropyd.events import kernel_log
 from hwentropyd.operating import signals
 from hwentropyd.serving import listeners
 from support.mdoc import ROOT, Page, environment_read_by
@@ -131,12 +132,13 @@ def test_the_sockets_are_those_that_it_makes() -> None:
 
 
 def test_the_files_are_those_that_it_reads_and_makes() -> None:
-    """The configuration, the directories and the lock."""
+    """The configuration, the kernel's log, the directories and the lock."""
     lock = re.search(r'directory / "(\.\w+)"', inspect.getsource(listeners))
     assert lock
     assert [item.named("Pa") for item in DAEMON.section("FILES").items] == [
         [str(DEFAULT_FILE)],
         [f"{DEFAULT_FILE}.d/*.toml"],
+        [str(kernel_log.PATH)],
         [str(paths.SYSTEM_DIR)],
         [str(paths.SYSTEM_DIR / lock[1])],
         [str(paths.SYSTEM_STATE_DIR)],
