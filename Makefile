@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # SWTPM=0 and SWTPM= both mean "no".
 WITH_SWTPM := $(filter-out 0 no,$(SWTPM))
 
-.PHONY: help run test test-unit test-process test-system fuzz check format bench
+.PHONY: help run test test-unit test-process test-system fuzz check format documents bench
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make fuzz         every parser, until Ctrl-C or for FUZZ_SECONDS; keeps a corpus"
 	@echo "make check        ruff, mypy and pyright (strict), import-linter"
 	@echo "make format       let ruff format the code"
+	@echo "make documents    write the keys and options of the code into docs/"
 	@echo "make bench        measure speed against the kernel and a bare echo server"
 	@echo "everywhere        PYTHON=python3.13 VENV=.venv313 (CPython 3.11 to 3.13)"
 
@@ -66,6 +67,11 @@ format:
 	@tools/prepare check
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
+
+documents:
+	@tools/prepare run
+	@$(BIN)/python -m tools.keys
+	@$(BIN)/python -m tools.commands
 
 bench:
 	@tools/prepare run

@@ -1,7 +1,7 @@
 """The configuration's keys, from `config/hwentropyd.toml` into the documents.
 
-    python tools/keys.py            writes them
-    python tools/keys.py --check    exit 1, and the names, where a document is not up to date
+    python -m tools.keys            writes them (`make documents`)
+    python -m tools.keys --check    exit 1, and the names, where a document is not up to date
 
 What a key is for stands in the comment before it in the shipped file, what it takes and
 its default in the code's structures.  From these come the tables of
@@ -14,6 +14,7 @@ import json
 import re
 import sys
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -154,26 +155,29 @@ def markdown(table: str) -> str:
 
 def manual(table: str) -> str:
     """The keys of a table, for the manual page."""
-    known = {
-        one.encode_name for struct in TABLES.values() for one in msgspec.structs.fields(struct)
-    }
+    fields = (one for struct in TABLES.values() for one in msgspec.structs.fields(struct))
+    macros = dict.fromkeys((one.encode_name for one in fields), "Cm")
     lines = [".Bl -tag -width Ds"]
     for key in keys_of(table):
         default = key.unset if key.default is None else key.default
         said = default if default.startswith("no default") else f"default {default}"
         takes = key.takes[0].upper() + key.takes[1:]
-        lines += [f".It Cm {key.name}", *_mdoc(f"{takes}; {said}. {key.purpose}", known)]
+        lines += [f".It Cm {key.name}", *mdoc(f"{takes}; {said}. {key.purpose}", macros)]
     return "\n".join([*lines, ".El"]) + "\n"
 
 
-def _mdoc(text: str, known: set[str]) -> list[str]:
-    """Sentences as mdoc(7) has them: a line each at least, code in macros of their own."""
+def mdoc(text: str, macros: Mapping[str, str]) -> list[str]:
+    """Sentences as mdoc(7) has them: a line each at least, code in macros of their own.
+
+    `macros`: what is code by another macro than `Ql`.
+    """
     lines: list[str] = []
+    text = re.sub(r"(?<![\w`-])--[a-z-]+", r"`\g<0>`", text)
     for sentence in re.split(r"(?<=[.?!])\s+", text):
         # Text and code by turns; punctuation that follows code belongs to its line.
         for at, part in enumerate(re.split(r"`([^`]+)`", sentence)):
             if at % 2:
-                lines.append(f".{'Cm' if part in known else 'Ql'} {part}")
+                lines.append(_code(part, macros))
                 continue
             rest = part
             if at and (mark := re.match(r"[.,;:)]+", part)):
@@ -182,6 +186,12 @@ def _mdoc(text: str, known: set[str]) -> list[str]:
             quoted = rest.strip().replace("'", r"\(aq")
             lines += textwrap.wrap(quoted, _COLUMNS, break_on_hyphens=False)
     return lines
+
+
+def _code(part: str, macros: Mapping[str, str]) -> str:
+    if part.startswith("--"):
+        return ".Fl -" + part[2:].replace("-", r"\-")
+    return f".{macros.get(part, 'Ql')} {part}"
 
 
 def documents() -> dict[Path, str]:
@@ -223,12 +233,12 @@ def replaced(text: str, heading: str, end: str, pattern: str, new: str) -> str:
     return text[: match.start()] + new + text[match.end() :]
 
 
-def main(arguments: list[str]) -> int:
-    """Write the documents, or say which are not up to date."""
-    stale = {path: text for path, text in documents().items() if path.read_text() != text}
+def write(texts: dict[Path, str], arguments: list[str]) -> int:
+    """Write documents, or with --check say which are not up to date."""
+    stale = {path: text for path, text in texts.items() if path.read_text() != text}
     if arguments == ["--check"]:
         for path in stale:
-            print(f"{path.relative_to(ROOT)}: python tools/keys.py brings it up to date")
+            print(f"{path.relative_to(ROOT)}: `make documents` brings it up to date")
         return bool(stale)
     for path, text in stale.items():
         path.write_text(text)
@@ -236,4 +246,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(write(documents(), sys.argv[1:]))

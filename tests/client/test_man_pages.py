@@ -45,11 +45,6 @@ def by_flag(items: list[Item]) -> dict[str, Item]:
     return dict(pairs)
 
 
-def default_of(option: click.Option) -> str | None:
-    """What a page says holds without the option; None where there is nothing to say."""
-    return str(option.default) if option.show_default else None
-
-
 # The commands
 
 
@@ -65,25 +60,6 @@ def test_a_command_takes_the_arguments_that_the_page_says(name: str) -> None:
     pieces = command.collect_usage_pieces(click.Context(command, info_name=name))
     usage = PAGE.below("COMMANDS")[name].usage
     assert usage == f"{name}{''.join(pieces)}".replace("[OPTIONS]", "[options]")
-
-
-@pytest.mark.parametrize("name", cli.commands)
-def test_a_command_has_the_options_that_the_page_says(name: str) -> None:
-    """All of them and no other, each with its value and its default."""
-    documented = by_flag(PAGE.below("COMMANDS")[name].items)
-    options = own_options(cli.commands[name])
-    assert documented.keys() == options.keys()
-    for flag, option in options.items():
-        item = documented[flag]
-        if isinstance(option.type, click.Choice):
-            assert item.named("Cm") == list(option.type.choices), flag
-        elif option.is_flag:
-            assert item.head == ["Fl", flag[1:]], flag
-        else:
-            assert item.named("Ar") == [option.metavar or "TEXT"], flag
-        said = re.findall(r"[Dd]efault (\S+?)\.(?= |$)", item.text)
-        default = default_of(option)
-        assert said == ([] if default is None else [default]), flag
 
 
 def test_the_global_options_are_those_of_the_group() -> None:

@@ -47,14 +47,18 @@ def _size(_ctx: click.Context, _param: click.Parameter, value: str | None) -> in
 @click.command()
 @click.argument("file", required=False, type=click.Path(allow_dash=True))
 @click.option(
-    "--live", metavar="N", callback=_size, help="Analyze N fresh bytes of the daemon."
+    "--live",
+    metavar="N",
+    callback=_size,
+    help="Analyze N fresh bytes of the daemon; sizes are as for `get`.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Everything as a JSON object.")
 @click.option(
     "--plot",
     metavar="OUT",
     type=click.Path(dir_okay=False),
-    help="Draw OUT.png, OUT.svg or OUT.html (needs the extra `plot`).",
+    help="Draw the histogram, the first bits as dots and the autocorrelation into OUT, whose "
+    "name ends in `.png`, `.svg` or `.html`.  Needs matplotlib.",
 )
 @click.pass_obj
 def analyze(

@@ -39,9 +39,11 @@ count_option = click.option(
     type=Count(min=1),
     default=1,
     show_default=True,
-    help="How many.",
+    help="How many, a line each.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="One JSON array.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="One JSON array, whatever the count."
+)
 
 
 #: What the library logs is told in the command's own words.

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option(
-    "--length", metavar="N", type=int, default=16, show_default=True, help="Characters."
+    "--length",
+    metavar="N",
+    type=int,
+    default=16,
+    show_default=True,
+    help="Characters, 8 or more.",
 )
 @click.option("--no-lowercase", is_flag=True, help="No a to z.")
 @click.option("--no-uppercase", is_flag=True, help="No A to Z.")
@@ -72,9 +77,14 @@ def password(
 
 @click.command()
 @click.option("--words", metavar="N", type=int, default=7, show_default=True, help="Words.")
-@click.option("--separator", default="-", show_default=True, help="What stands between them.")
 @click.option(
-    "--language", default="english", show_default=True, help="Of the words, from BIP-39."
+    "--separator",
+    default="-",
+    show_default=True,
+    help="What stands between them; no word may contain it.",
+)
+@click.option(
+    "--language", default="english", show_default=True, help="Which of the lists of BIP-39."
 )
 @count_option
 @json_option

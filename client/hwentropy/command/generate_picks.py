@@ -35,7 +35,9 @@ def integer(runtime: Runtime, *, low: int, high: int, count: int, as_json: bool)
 
 @click.command()
 @click.argument("items", metavar="ITEM...", nargs=-1, required=True)
-@click.option("--distinct", is_flag=True, help="No item twice.")
+@click.option(
+    "--distinct", is_flag=True, help="No item twice; without it each pick is from all of them."
+)
 @count_option
 @json_option
 @click.pass_obj

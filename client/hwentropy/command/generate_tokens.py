@@ -16,7 +16,9 @@ MAX_BYTES: Final = 1 << 20
 
 @click.command(cls=OneOf)
 @click.argument("size", metavar="[N]", type=Count(1, MAX_BYTES), default=32)
-@click.option("--hex", "form", flag_value="hex", default="hex", help="Hexadecimal (default).")
+@click.option(
+    "--hex", "form", flag_value="hex", default="hex", help="Hexadecimal digits; the default."
+)
 @click.option("--urlsafe", "form", flag_value="urlsafe", help="Base64 that is safe in URLs.")
 @count_option
 @json_option
@@ -59,7 +61,8 @@ def uuid(runtime: Runtime, *, version: str, count: int, as_json: bool) -> ExitCo
     "--prefix",
     default="key",
     show_default=True,
-    help="Whose key it is: 2 to 32 of a-z, 0-9 and single inner `_`, a letter first.",
+    help="What it begins with, and whose key it is: 2 to 32 of a to z, 0 to 9 and single "
+    "inner `_`, a letter first.",
 )
 @count_option
 @json_option
@@ -82,7 +85,9 @@ def apikey(runtime: Runtime, *, prefix: str, count: int, as_json: bool) -> ExitC
 
 @click.command(cls=OneOf)
 @click.argument("size", metavar="[N]", type=Count(1, MAX_BYTES), default=16)
-@click.option("--hex", "form", flag_value="hex", default="hex", help="Hexadecimal (default).")
+@click.option(
+    "--hex", "form", flag_value="hex", default="hex", help="Hexadecimal digits; the default."
+)
 @click.option("--base64", "form", flag_value="base64", help="Base64.")
 @count_option
 @json_option

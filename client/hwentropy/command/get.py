@@ -38,18 +38,27 @@ class _Seconds(click.FloatRange):
 @click.argument("size", metavar="N", callback=size_argument)
 @click.option("--hex", "encoding", flag_value="hex", help="Hexadecimal digits and a newline.")
 @click.option("--base64", "encoding", flag_value="base64", help="Base64 and a newline.")
-@click.option("--raw", "encoding", flag_value="raw", help="The bytes, on a terminal too.")
+@click.option(
+    "--raw",
+    "encoding",
+    flag_value="raw",
+    help="The bytes themselves, on a terminal too, where they are refused without it.",
+)
 @click.option(
     "--output",
     metavar="FILE",
-    help="Write FILE (mode 0600), which appears only when it is complete.",
+    help="Write FILE, of mode 0600.  It appears, or replaces an old one, only when it is "
+    "complete.  Only a regular file is replaced.  `-` is standard output.",
 )
 @click.option(
     "--prediction-resistance",
     is_flag=True,
-    help="Have the daemon collect fresh entropy first, for each MiB.",
+    help="Have the daemon collect fresh entropy first, for each MiB, at most four times "
+    "a second.",
 )
-@click.option("--no-wait", is_flag=True, help="Fail at once if the daemon is not seeded.")
+@click.option(
+    "--no-wait", is_flag=True, help="Fail at once if the daemon has had no first seed."
+)
 @click.option(
     "--timeout",
     metavar="S",

@@ -42,27 +42,42 @@ def _since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> d
     "--since",
     metavar="TIME",
     callback=_since,
-    help="Later than this: 90m, 2h, 3d, or 2026-11-21T18:00.",
+    help="Only what is later: a time as 2026-11-21T18:00, or so long ago as 90m, 2h, 3d.",
 )
 @click.option(
     "--source",
     metavar="NAME",
     help="Only seeds that this source gave to, or raised alarms before.",
 )
-@click.option("--json", "as_json", is_flag=True, help="The records as they are, a line each.")
-@click.option("--verify", is_flag=True, help="Check that the log is as it was written.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="The records as they are, a line each; with --verify the verdict as an object.",
+)
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Check that no record was changed, cut off, left out or put in.",
+)
 @click.option(
     "--key",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="With --verify: check the TPM's signatures by this public key (PEM), too.",
 )
-@click.option("--export-key", "wants_key", is_flag=True, help="Print the signing TPM's key.")
+@click.option(
+    "--export-key",
+    "wants_key",
+    is_flag=True,
+    help="Print the key of the TPM that signs, for --key.  Keep it on another machine from the "
+    "first day on.",
+)
 @click.option(
     "--directory",
     metavar="DIR",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the log is; without it where the daemon says, or keeps it by default.",
+    help="Where the log is; without it where the daemon says that it is, or would be.",
 )
 @click.pass_obj
 def history(
