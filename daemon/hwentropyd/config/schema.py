@@ -4,6 +4,7 @@
 a source's table are its kind's own (`hwentropy_sources.contract.SourceConfig`).
 """
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from hwentropy_sources.contract import Description, SourceConfig
+from hwentropyd.seeding import credit
 from hwentropyd.seeding.availability import AvailabilityPolicy
 from hwentropyd.seeding.credit import SeedPolicy
 from hwentropyd.seeding.seeder import SeederPolicy
@@ -159,9 +161,22 @@ class Config(msgspec.Struct, frozen=True):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What can be meant and hardly is, a sentence each."""
-        groups = len({setup.group for setup in self.sources if setup.config.credit})
-        least = self.pool.min_groups
-        if groups >= least:
+        policy = self.seeder_policy().seed
+        holds: dict[str, float] = {}
+        for setup in self.sources:
+            if setup.config.credit:
+                strength = setup.description.claim.strength
+                most = math.inf if strength is None else strength
+                holds[setup.group] = max(most, holds.get(setup.group, 0.0))
+        whose = "the enabled sources that are credited"
+        least, can = policy.min_groups, credit.left(holds, policy.min_groups)
+        if len(holds) < least:
+            what = f"min_groups asks for {least} and {whose} are of {len(holds)}"
+        elif can < credit.least_held(policy):
+            without = f", without the best {least - 1} of their groups," if least > 1 else ""
+            what = (
+                f"min_bits asks for {policy.min_bits} and {whose}{without} can hold {can:.0f}"
+            )
+        else:
             return ()
-        what = f"asks for {least} and the enabled sources that are credited are of {groups}"
-        return (f"pool.min_groups {what}: there will be no seed, and nothing is served",)
+        return (f"pool.{what}: there will be no seed, and nothing is served",)

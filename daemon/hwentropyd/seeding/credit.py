@@ -62,6 +62,11 @@ def left(groups: Mapping[str, float], min_groups: int) -> float:
     return sum(ordered[: max(0, len(ordered) - (min_groups - 1))])
 
 
+def least_held(policy: SeedPolicy) -> int:
+    """Bits that groups have to be able to hold, so that there can be a seed."""
+    return policy.min_bits if policy.min_bits > MIN_SEED_BITS else FULL_STRENGTH
+
+
 def shortage(policy: SeedPolicy, holds: Mapping[str, float]) -> str:
     """Why groups that can hold so many bits can make no seed, or nothing where they can."""
     if len(holds) < policy.min_groups:
@@ -70,7 +75,7 @@ def shortage(policy: SeedPolicy, holds: Mapping[str, float]) -> str:
             f"min_groups asks for {policy.min_groups}"
         )
     can = left(holds, policy.min_groups)
-    if can >= (policy.min_bits if policy.min_bits > MIN_SEED_BITS else FULL_STRENGTH):
+    if can >= least_held(policy):
         return ""
     without = f" without the best {policy.min_groups - 1}" if policy.min_groups > 1 else ""
     return (

@@ -714,6 +714,36 @@ def test_a_policy_that_no_seed_can_meet_is_warned_of(
     )
 
 
+ONLY = "".join(f"[sources.{name}]\nenabled = false\n" for name in ("cpu", "hwrng", "tpm2"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[pool]\nmin_bits = 321\n" + ONLY_THE_KERNEL, "321 and {} can hold 256"),
+        ("[pool]\nmin_bits = 2048\n" + ONLY_THE_KERNEL, "2048 and {} can hold 256"),
+        (
+            "[sources.rdrand]\n[sources.os]\ncredit = false\n"
+            "[sources.rdseed]\nenabled = false\n" + ONLY,
+            "320 and {} can hold 128",
+        ),
+        (
+            "[pool]\nmin_bits = 400\nmin_groups = 2\n" + ONLY,
+            "400 and {}, without the best 1 of their groups, can hold 256",
+        ),
+    ],
+)
+def test_more_bits_than_the_sources_hold_is_warned_of(
+    write: Write, caplog: pytest.LogCaptureFixture, text: str, said: str
+) -> None:
+    """No seed will ever come of the generators alone, however much is read of them."""
+    assert main(["--check-config", "--config", str(write(text))]) == 0
+    told = said.format("the enabled sources that are credited")
+    assert caplog.messages == [
+        f"pool.min_bits asks for {told}: there will be no seed, and nothing is served"
+    ]
+
+
 def test_a_policy_that_can_be_met_is_not_warned_of(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -204,6 +204,13 @@ def test_prediction_resistance_moves_the_generation_before_its_bytes() -> None:
         daemon.check()
 
 
+def test_the_least_claim_makes_a_seed() -> None:
+    """`os` alone at 1/32 bit a byte: eight batches of 1,024 bytes are its 256 bits."""
+    with Daemon(ONLY_OS + "[sources.os]\nmin_entropy = 0.03125\n") as daemon:
+        check_the_kernels_credit(daemon)
+        daemon.check()
+
+
 def test_more_bits_than_the_kernel_holds_are_waited_for() -> None:
     """min_bits = 2048 with `os` alone: no seed, the reason in the status, and no byte."""
     with Daemon(ONLY_OS + "[pool]\nmin_bits = 2048\n", wait=False) as daemon:

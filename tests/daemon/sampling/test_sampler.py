@@ -36,6 +36,7 @@ from hwentropyd.sampling.sampler import Sampler
 from hwentropyd.sampling.sampler import (
     TestResult as Outcome,  # pytest collects what is called Test…
 )
+from hwentropyd.seeding.credit import Backing
 from hwentropyd.seeding.pool import Contribution
 
 #: Seconds of real time that a thread may take to get somewhere on a busy machine.
@@ -188,8 +189,8 @@ def make() -> Iterator[Callable[..., Bench]]:
     """Makes samplers and ends them."""
     benches: list[Bench] = []
 
-    def made(**config: Any) -> Bench:
-        bench = Bench(SourceConfig(deadline=DEADLINE, **config))
+    def made(min_bits: int = 320, **config: Any) -> Bench:
+        bench = Bench(SourceConfig(deadline=DEADLINE, **config), min_bits)
         benches.append(bench)
         return bench
 
@@ -335,6 +336,28 @@ def test_its_status_has_what_it_is(bench: Bench) -> None:
         renewal="",
         live=True,
     )
+
+
+def test_a_batch_is_no_more_than_a_digest_holds(make: Callable[..., Bench]) -> None:
+    """512 bits of those that are asked for: the pool would count no more of it."""
+    bench = make(min_entropy=4.0, min_bits=2048)
+    bench.healthy()
+    assert [(len(one.data), one.bits) for one in bench.delivered[:1]] == [(128, 512.0)]
+
+
+def test_what_it_gives_says_what_stands_behind_it(
+    make: Callable[..., Bench], mocker: MockerFixture
+) -> None:
+    """Strength, renewal and the moment at which it was opened; nothing where it is live."""
+    live = make()
+    live.healthy()
+    assert live.delivered[0].backing is None
+    drbg = Description("fakes", Claim(8, 8.0, "a test", True, 256, "hourly", 3600.0))
+    mocker.patch.object(Fake, "describe", return_value=drbg)
+    bench = make()
+    bench.healthy()
+    assert bench.sampler.strength == 256
+    assert bench.delivered[0].backing == Backing(256, 3600.0, bench.clock.now)
 
 
 def test_what_stands_behind_it_is_not_the_configurations(
