@@ -51,6 +51,8 @@ class SourceStatus:
     """What renews the state of that DRBG."""
     live: bool = False
     """Whether its samples are of the noise itself, with no DRBG behind it."""
+    tried_again: str | None = None
+    """When one that failed, or was not found, is opened again, ISO 8601 in UTC."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,9 +74,10 @@ class WorkerStatus:
 class UserStatus:
     """One user: what it has of the service, and what it was refused."""
 
-    uid: int
+    uid: int | None
+    """None for a container, whatever the uids of its processes."""
     cgroup: str
-    """The control group, of a service or container, that tells users of one uid apart."""
+    """The control group of a service or container; empty for a login."""
     operator: bool
     """Whether the reserve is open to it."""
     connections: int

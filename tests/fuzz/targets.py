@@ -14,7 +14,8 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from types import SimpleNamespace
+from typing import Final, cast
 
 import msgspec
 
@@ -45,7 +46,10 @@ from hwentropy_core.wire import (
 from hwentropyd import channel
 from hwentropyd.collector import messages
 from hwentropyd.config.load import ConfigError, load
+from hwentropyd.operating.control import Control
+from hwentropyd.sampling.sampler import TestResult
 from hwentropyd.serving.identity import parse_cgroup
+from hwentropyd.supervisor import Supervisor, UnknownSourceError
 from support import control_replies
 
 ROOT: Final = Path(__file__).parents[2]
@@ -108,6 +112,46 @@ def answers(data: bytes) -> None:
     texts = [description.group, description.claim.provenance]
     texts += [text for fact in description.facts.items() for text in fact]
     assert all(text.isprintable() for text in texts)
+
+
+async def _reseeded() -> int:
+    return 7
+
+
+async def _tested(name: str) -> TestResult:
+    if name != "os":
+        raise UnknownSourceError(name)
+    return TestResult(ran=True, passed=True, samples=1024, reason="")
+
+
+async def _counted() -> ServiceStatus:
+    return _STATUS
+
+
+_STATUS: Final = msgspec.convert(control_replies.status()["status"], ServiceStatus)
+_SUPERVISOR: Final = SimpleNamespace(
+    reporter=SimpleNamespace(counted_status=_counted, sources=lambda: _STATUS.sources),
+    reseed=_reseeded,
+    test_source=_tested,
+)
+_CONTROL: Final = Control(cast("Supervisor", _SUPERVISOR))
+
+
+def control_calls(data: bytes) -> None:
+    """Calls on the control socket, to what answers them: a reply each, or an error of ours."""
+    try:
+        calls = varlink.MessageReader().feed(data)
+    except ProtocolError:
+        return
+    for call in calls:
+        answering = _CONTROL.answer(call)
+        try:
+            # Nothing that it asks for waits here, so it ends at once.
+            answering.send(None)
+        except StopIteration as end:
+            reply = end.value
+        assert set(reply) <= {"parameters", "error"}
+        assert varlink.MessageReader().feed(varlink.encode(reply)) == [reply]
 
 
 def control_group(data: bytes) -> None:
@@ -238,6 +282,7 @@ TARGETS: Final[dict[str, Target]] = {
     "answers": answers,
     "cgroup": control_group,
     "config": config,
+    "control": control_calls,
     "replies": replies,
     "exchange": exchange,
     "page": page,
@@ -317,6 +362,18 @@ SEEDS: Final[dict[str, list[bytes]]] = {
     "replies": _replies_seed(),
     "exchange": [call + reply for call in (_CALL, _INFO) for reply in _replies_seed()],
     "page": [_page_seed(), b"\x1f" + _page_seed()[1:].ljust(PAGE_BYTES, b"\0")],
+    "control": [
+        varlink.encode({"method": method, "parameters": parameters})
+        for method, parameters in (
+            ("org.varlink.service.GetInfo", {}),
+            ("org.varlink.service.GetInterfaceDescription", {"interface": varlink.INTERFACE}),
+            (f"{varlink.INTERFACE}.Status", {}),
+            (f"{varlink.INTERFACE}.Sources", {}),
+            (f"{varlink.INTERFACE}.Reseed", {}),
+            (f"{varlink.INTERFACE}.TestSource", {"name": "os"}),
+            (f"{varlink.INTERFACE}.TestSource", {"name": "unknown"}),
+        )
+    ],
     "varlink": [
         varlink.encode(message)
         for message in (
@@ -354,6 +411,11 @@ WORDS: Final[dict[str, list[bytes]]] = {
         *(b"[" * 1500, b"a." * 1500, b"9" * 5000, b"1979-05-27T07:32:00Z"),
         *(b"\xff", b"\xc3\xa9", b"\0", b"\r", b"min_bits", b"min_groups", b"min_entropy"),
         *(b"deadline", b"path", b"replay", b"tcti"),
+    ],
+    "control": [
+        *(b"\0", b"{", b"}", b"[", b"]", b'"', b":", b",", b"null", b"true", b"1e999"),
+        *(b"\\ud800", b"\\u0000", b'"method"', b'"parameters"', b'"name"', b'"interface"'),
+        *(b'"org.varlink.service.', b'"org.hwentropy.Control.', b'Status"', b'"oneway"'),
     ],
     "varlink": [
         *(b"\0", b"{", b"}", b"[", b"]", b'"', b":", b",", b"null", b"true", b"NaN"),

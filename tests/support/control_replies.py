@@ -27,6 +27,7 @@ def source(name: str, state: str = "healthy", **changes: Any) -> dict[str, Any]:
         "strength": 256,
         "renewal": "a figure for tests",
         "live": False,
+        "tried_again": None,
     } | changes
 
 

@@ -142,9 +142,14 @@ def _refused(user: UserStatus) -> str:
         )
         if count
     ]
-    # In a container a uid may be somebody else's than here.
-    where = f" in {user.cgroup}" if user.cgroup else _account(user.uid)
-    return f"uid {user.uid}{where}: {', '.join(counts)}"
+    return f"{_whose(user)}: {', '.join(counts)}"
+
+
+def _whose(user: UserStatus) -> str:
+    if user.uid is None:
+        return f"control group {printable(user.cgroup)}"
+    where = f" in {printable(user.cgroup)}" if user.cgroup else _account(user.uid)
+    return f"uid {user.uid}{where}"
 
 
 def _account(uid: int) -> str:
@@ -198,7 +203,7 @@ def _source_rows(answer: list[SourceStatus], *, terminal: bool) -> list[list[Cel
     if not terminal:
         rows[0].append(Cell("REASON"))
         for row, source in zip(rows[1:], answer, strict=True):
-            row.append(Cell(_why(source)))
+            row.append(Cell(_why(source, terminal=terminal)))
     return rows
 
 
@@ -209,8 +214,12 @@ def _holds(source: SourceStatus) -> str:
     return "" if source.strength is None else str(source.strength)
 
 
-def _why(source: SourceStatus) -> str:
-    return printable("; ".join(text for text in (source.reason, source.remedy) if text))
+def _why(source: SourceStatus, *, terminal: bool) -> str:
+    """The reason, the remedy, and when one that failed is tried again."""
+    again = ""
+    if source.state == "failed" and source.tried_again is not None:
+        again = f"tried again at {_moment(source.tried_again, terminal=terminal)}"
+    return printable("; ".join(filter(None, (source.reason, source.remedy, again))))
 
 
 def _moment(text: str, *, terminal: bool) -> str:
@@ -231,7 +240,7 @@ def _remarks(answer: list[SourceStatus]) -> list[list[Cell]]:
         [
             Cell(f"{printable(source.name)} "),
             state_cell(source.state),
-            Cell(f": {_why(source)}"),
+            Cell(f": {_why(source, terminal=True)}"),
         ]
         for source in answer
         if source.reason

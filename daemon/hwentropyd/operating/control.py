@@ -213,7 +213,7 @@ class Control:
             peer.idle_since = None
             for call in calls:
                 with self._within_share(peer.uid) as admitted:
-                    reply = await self._answer(call) if admitted else _OVER_QUOTA
+                    reply = await self.answer(call) if admitted else _OVER_QUOTA
                     if not call.get("oneway"):
                         writer.write(varlink.encode(reply))
                         async with asyncio.timeout(TAKE_SECONDS):
@@ -232,7 +232,8 @@ class Control:
             if admitted:
                 self._calls.release(uid, 1)
 
-    async def _answer(self, call: varlink.Message) -> varlink.Message:
+    async def answer(self, call: varlink.Message) -> varlink.Message:
+        """The reply to one call, an error's too."""
         try:
             method, parameters = self._find(call)
             return {"parameters": await method(parameters)}

@@ -1,4 +1,5 @@
-"""Log lines on standard error: plain, or with their priority where the journal reads them.
+"""Log lines on standard error: plain; with the time of day on a terminal, with their
+priority where the journal reads them, which has the time itself.
 
 sd-daemon(3): a line that begins with "<4>" is a warning to the journal, so that
 `journalctl -p warning` shows the alarms.  $JOURNAL_STREAM (systemd.exec(5)) names
@@ -84,7 +85,16 @@ def set_up(level: str = "INFO", environ: Mapping[str, str] = os.environ) -> None
         handler.setFormatter(JournalFormatter("%(message)s"))
         if isinstance(sys.stderr, Output):
             sys.stderr.notice_prefix = f"<{_WARNING}>"
+    elif _is_terminal():
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=level.upper(), format="%(message)s", handlers=[handler])
+
+
+def _is_terminal() -> bool:
+    try:
+        return os.isatty(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
 
 
 def _is_journal(stream: str) -> bool:

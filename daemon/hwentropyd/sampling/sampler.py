@@ -196,6 +196,7 @@ class Sampler:
         with self._lock:
             monitor = self.monitor
             description = self._description
+            again = monitor.tried_again_at
             return SourceStatus(
                 name=self.name,
                 kind=self.kind,
@@ -216,6 +217,7 @@ class Sampler:
                 strength=description.claim.strength,
                 renewal=description.claim.renewal,
                 live=description.claim.live,
+                tried_again=None if again is None else iso_time(again),
             )
 
     def _run(self) -> None:
@@ -444,8 +446,9 @@ class Sampler:
             self._told = (monitor.state, monitor.reason)
             usable = monitor.usable
             remedy = f"; {monitor.remedy}" if monitor.remedy else ""
+            again = f"; tried again in {monitor.pause:.0f} s"
         if monitor.state is SourceState.FAILED:
-            log.warning("source %s failed: %s%s", self.name, monitor.reason, remedy)
+            log.warning("source %s failed: %s%s%s", self.name, monitor.reason, remedy, again)
         elif monitor.state is SourceState.SUSPECT:
             log.warning("source %s is suspect: %s", self.name, monitor.reason)
         elif monitor.state is SourceState.HEALTHY:

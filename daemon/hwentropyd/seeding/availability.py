@@ -34,6 +34,10 @@ OVERDUE: Final = 2.0
 #: meanwhile, and workers wait as long (RENEWAL_SECONDS).
 GRACE_SECONDS: Final = 1.0
 
+#: Seconds from a reseed to the next that is made for bytes drawn, as for fresh requests
+#: (seeder.FRESH_SECONDS): a worker in strange hands can claim any number of bytes.
+BYTES_SECONDS: Final = 0.25
+
 #: The reason while the sources are at it.
 COLLECTING: Final = "collecting the first seed"
 COLLECTING_ANEW: Final = "this machine was copied ({}): collecting a new seed"
@@ -156,7 +160,7 @@ class Availability:
             return Due(first, -math.inf, -math.inf)
         if now >= self.due_at:
             return Due(Cause.SCHEDULED_TIME, self.due_at, self.due_at)
-        if self._drawn >= self.policy.reseed_bytes:
+        if self._drawn >= self.policy.reseed_bytes and now >= self._seeded_at + BYTES_SECONDS:
             return Due(Cause.SCHEDULED_BYTES, now, now)
         if new := pooled.keys() - self._groups:
             # What made it new counts: a slow one would not be in a seed otherwise.

@@ -20,9 +20,12 @@ from .shares import Admission, Shares
 
 log = logging.getLogger(__name__)
 
-_CONNECTION: Final = "has its share of connections: another is refused"
+_CONNECTION: Final = (
+    "has its share of connections or of reply memory ([limits] connections, unread_bytes): "
+    "another connection is refused"
+)
 _SOCKET: Final = "may not use {0}.sock ([access] {0}): a connection is refused"
-_REQUEST: Final = "asks for more than it may have: requests are refused"
+_REQUEST: Final = "asks for more than it may have ([limits] {}): requests are refused"
 _FRESH: Final = (
     "may not ask for fresh entropy ([access] prediction_resistance): requests are refused"
 )
@@ -62,13 +65,15 @@ class Gate:
     def note_refused(self, user: int, over_quota: int, not_permitted: int) -> None:
         """Take note of requests that a worker refused the user of this number."""
         key = self._shares.note_refused(user, over_quota, not_permitted)
-        if key is not None:
-            self._say(key, _REQUEST if over_quota else _FRESH)
+        if key is None:
+            return
+        rates = ", ".join(self._shares.rates(key))
+        self._say(key, _REQUEST.format(rates) if over_quota else _FRESH)
 
     def _admit_fresh(self, admission: Admission) -> bool:
         admitted = self._shares.admit_fresh(admission, self._clock())
         if not admitted:
-            self._say(admission.key, _REQUEST)
+            self._say(admission.key, _REQUEST.format("fresh_per_second"))
         return admitted
 
     def _refuse(

@@ -41,11 +41,14 @@ _UNIT_SUFFIXES: Final = (".service", ".scope")
 class ShareKey:
     """Whose share: equal for all that one user can make of itself."""
 
-    uid: int
+    uid: int | None
+    """None for a container: whoever is root in there has every uid."""
     group: str = ""
-    """The control group that tells users of one uid apart; empty for a login's own."""
+    """The control group of a service or container; empty for a login's own."""
 
     def __str__(self) -> str:
+        if self.uid is None:
+            return f"control group {self.group}"
         return f"uid {self.uid}" + (f" in {self.group}" if self.group else "")
 
 
@@ -83,9 +86,12 @@ class Peer:
     def key(self) -> ShareKey:
         """Whose share its connections draw on.
 
-        A service or container by its control group, which only the system's manager
-        makes: cut after its unit, or, where none is named (docker's cgroupfs driver),
-        after two components, since whoever runs inside may make groups below.
+        A container by its control group alone, which only the system's manager makes: cut
+        after its unit, or, where none is named (docker's cgroupfs driver), after two
+        components, since whoever runs inside may make groups below.  Of a service of the
+        host only root can make more than one user, but for subordinate uids: so its users
+        are told apart (logins by sshd or cron where no session is made for them), and all
+        of those are one.
         """
         parts = self.parts
         if self.cgroup is None:
@@ -95,7 +101,8 @@ class Peer:
             return ShareKey(self._login())
         unit = self.unit
         cut = parts.index(unit) + 1 if unit else 2
-        return ShareKey(self.uid, "/".join(parts[:cut]))
+        group = "/".join(parts[:cut])
+        return ShareKey(min(self.uid, SUBORDINATE_UID) if self.hosts_own else None, group)
 
     @property
     def hosts_own(self) -> bool:

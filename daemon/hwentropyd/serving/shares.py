@@ -67,6 +67,12 @@ class Allowance:
     """Requests with prediction resistance."""
 
     @property
+    def rates(self) -> tuple[str, ...]:
+        """The keys of the rates that its workers hold it to."""
+        names = ("requests_per_second", "bytes_per_second", "leases_per_second")
+        return tuple(name for name in names if getattr(self, name) is not None)
+
+    @property
     def pinned(self) -> bool:
         """Whether one worker has to see all its requests, to count them."""
         return self.requests_per_second is not None or self.bytes_per_second is not None
@@ -150,6 +156,8 @@ class _User:
     unsaid: int = 0
     said_at: float | None = None
     fresh: TokenBucket | None = None
+    rates: tuple[str, ...] = ()
+    """The keys of its rates that workers hold it to, as of its last connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +191,7 @@ class Shares:
     def admit(self, key: ShareKey, allowance: Allowance, *, operator: bool) -> Admission | None:
         """Let a connection in, or not: then it is counted as refused."""
         user = self._user(key, operator=operator)
+        user.rates = allowance.rates
         if not self._connections.charge(
             user.number, 1, operator=operator, most=allowance.connections
         ):
@@ -227,6 +236,11 @@ class Shares:
             self._users[key].over_quota += over_quota
             self._users[key].not_permitted += not_permitted
         return key
+
+    def rates(self, key: ShareKey) -> tuple[str, ...]:
+        """The keys of the rates by which workers refuse this user's requests."""
+        user = self._users.get(key)
+        return user.rates if user else ()
 
     def to_say(self, key: ShareKey, what: str, now: float) -> str | None:
         """A log line about something refused to a user; None where one was said lately."""

@@ -86,6 +86,18 @@ class SourceMonitor:
         """Monotonic time from which it may be opened (again)."""
         return self._entered + self._pause
 
+    @property
+    def pause(self) -> float:
+        """Seconds from its last failure to the moment at which it is tried again."""
+        return self._pause
+
+    @property
+    def tried_again_at(self) -> float | None:
+        """When it is tried again, in seconds since the epoch; None where it did not fail."""
+        if self.state not in {SourceState.FAILED, SourceState.ABSENT}:
+            return None
+        return self._wall() + self.open_at - self._monotonic()
+
     def opened(self, claim: Claim) -> None:
         """The source is open; its startup test begins."""
         self._tests = HealthTests(claim)

@@ -34,6 +34,7 @@ def test_status_shows_who_was_refused(
     none |= {"refused_connections": 0, "over_quota": 0, "not_permitted": 0}
     users = [
         {"uid": 33, "cgroup": "system.slice/nginx.service", **none, "over_quota": 7},
+        {"uid": None, "cgroup": "machine.slice/machine-web.scope", **none, "over_quota": 1},
         {"uid": 1000, "cgroup": "", **none},
         {"uid": 0, "cgroup": "", **none, "refused_connections": 2, "not_permitted": 1},
         {"uid": 4_000_000_000, "cgroup": "", **none, "not_permitted": 4},
@@ -43,6 +44,7 @@ def test_status_shows_who_was_refused(
     shown = [line for line in capfd.readouterr().out.splitlines() if "refused" in line]
     assert [" ".join(line.split()) for line in shown] == [
         "refused uid 33 in system.slice/nginx.service: 7 over its rates",
+        "refused control group machine.slice/machine-web.scope: 1 over its rates",
         "refused uid 0 (root): 2 over its share of connections, 1 not permitted",
         "refused uid 4000000000: 4 not permitted",
     ]
@@ -136,7 +138,14 @@ def test_sources_on_a_pipe_are_aligned_columns(
     """A heading, a line for each source, the reason and the remedy last."""
     daemon.control["Sources"] = replies.sources(
         replies.source("os"),
-        replies.source("tpm2", "failed", reason="I/O error", remedy="look at dmesg", alarms=3),
+        replies.source(
+            "tpm2",
+            "failed",
+            reason="I/O error",
+            remedy="look at dmesg",
+            alarms=3,
+            tried_again="2025-11-21T05:41:05.123+00:00",
+        ),
         replies.source("rdseed", strength=None, renewal="", live=True),
         replies.source("replay", credit=False, strength=0),
     )
@@ -151,7 +160,7 @@ def test_sources_on_a_pipe_are_aligned_columns(
         ["os", "os", "group-of-os", "healthy", since, "1024", "0", "256", "320"],
         [
             *("tpm2", "tpm2", "group-of-tpm2", "failed", since, "1024", "3", "256", "320"),
-            "I/O error; look at dmesg",
+            "I/O error; look at dmesg; tried again at 2025-11-21T05:41:05Z",
         ],
         ["rdseed", "rdseed", "group-of-rdseed", "healthy", since, "1024", "0", "live", "320"],
         ["replay", "replay", "group-of-replay", "healthy", since, "1024", "0", "0", "never"],

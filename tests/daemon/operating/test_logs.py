@@ -13,6 +13,7 @@ from pytest_mock import MockerFixture
 from hwentropyd.command import main
 from hwentropyd.operating.logs import BURST, PERIOD, Sparing
 from support.daemon import ROOT
+from support.terminal import in_terminal
 
 SCRIPT = """
 import logging
@@ -54,6 +55,15 @@ def test_who_is_not_the_journal_gets_plain_lines(tmp_path: Path) -> None:
     """Also where the variable was inherited and stderr leads elsewhere."""
     text = logged(tmp_path, journal=False)
     assert text.splitlines() == ["one", "two", "three", "lines", "four", "five"]
+
+
+def test_a_terminal_gets_the_time_of_day() -> None:
+    """Somebody who looks at it later has no journal to ask when that was."""
+    code, shown = in_terminal([sys.executable, "-c", SCRIPT], JOURNAL_STREAM="1:2")
+    assert code == 0
+    lines = shown.decode().splitlines()
+    assert re.fullmatch(r"[0-2]\d:[0-5]\d:[0-6]\d two", lines[1])
+    assert lines[3] == "lines"
 
 
 @pytest.mark.parametrize(("limit", "warnings"), [(1000, 1), (2064, 0)])

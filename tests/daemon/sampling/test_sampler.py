@@ -493,7 +493,7 @@ def test_a_sources_own_words_are_shown(
     mocker.patch.object(bench.source, "read", side_effect=SourceError("it broke", "mend it"))
     with caplog.at_level(logging.WARNING):
         bench.failed()
-    assert "source mine failed: it broke; mend it" in caplog.messages
+    assert "source mine failed: it broke; mend it; tried again in 1 s" in caplog.messages
     status = bench.sampler.status()
     assert (status.state, status.reason, status.remedy) == (
         "failed",
@@ -519,7 +519,10 @@ def test_what_is_logged_of_a_source_is_healthy_suspect_or_failed(
     assert caplog.messages == ["source mine is healthy"]
     mocker.patch.object(bench.source, "read", side_effect=SourceError("it broke"))
     bench.failed()
-    assert caplog.messages == ["source mine is healthy", "source mine failed: it broke"]
+    assert caplog.messages == [
+        "source mine is healthy",
+        "source mine failed: it broke; tried again in 2 s",
+    ]
 
 
 @pytest.mark.parametrize(("entropy", "samples"), [(8, 40), (4, 80), (1, 320)])

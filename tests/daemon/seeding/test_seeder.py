@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TypeVar
 
 import pytest
@@ -133,6 +134,19 @@ def test_bytes_make_a_reseed_due() -> None:
     assert bench.at(1.0, Drawn(1)) == [Demand()]
     assert only(Reseed, bench.give(1.1))
     assert bench.at(1.2, Drawn(0)) == []
+
+
+def test_claimed_bytes_reseed_no_faster_than_fresh_requests_do() -> None:
+    """A worker in strange hands can claim any number: ten seconds of it, 100 times a second."""
+    bench = Bench().seeded()
+    reseeds = [0.0]
+    for step in range(1, 1001):
+        now = step / 100
+        actions = [*bench.at(now, Drawn(1 << 60)), *bench.give(now)]
+        reseeds += [now for _ in only(Reseed, actions)]
+    pauses = [later - one for one, later in pairwise(reseeds)]
+    assert min(pauses) >= FRESH_SECONDS
+    assert len(reseeds) >= 10 / FRESH_SECONDS - 1
 
 
 def test_a_seed_takes_as_many_healthy_groups_as_are_asked_for() -> None:

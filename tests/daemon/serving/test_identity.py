@@ -37,25 +37,33 @@ def test_in_another_pid_namespace_a_uid_is_all_there_is() -> None:
         # A user namespace of the login's: its subordinate uids are not users.
         (165536, f"{LOGIN}/user@1000.service/user.slice/podman-1.scope", ShareKey(1000)),
         (165536, "/user.slice/user-165536.slice/session-1.scope", ShareKey(165536)),
-        # Services and containers of the system's manager, each by itself.
+        # Services of the system's manager, each by itself, their users told apart.
         (33, "/system.slice/nginx.service", ShareKey(33, "system.slice/nginx.service")),
         (
             33,
             "/system.slice/system-php.slice/php@2.service/made/below.service",
             ShareKey(33, "system.slice/system-php.slice/php@2.service"),
         ),
+        (1000, "/system.slice/ssh.service", ShareKey(1000, "system.slice/ssh.service")),
+        # A user namespace in there has thousands of subordinate uids: they are one.
+        (
+            165_535,
+            "/system.slice/ci.service/libpod-payload-1",
+            ShareKey(100_000, "system.slice/ci.service"),
+        ),
+        # Containers, whatever their uids.
         (
             0,
             f"/system.slice/docker-{DOCKER}.scope/below",
-            ShareKey(0, f"system.slice/docker-{DOCKER}.scope"),
+            ShareKey(None, f"system.slice/docker-{DOCKER}.scope"),
         ),
         (
             0,
             "/machine.slice/machine-web.scope/payload/system.slice/x.service",
-            ShareKey(0, "machine.slice/machine-web.scope"),
+            ShareKey(None, "machine.slice/machine-web.scope"),
         ),
         # No unit is named: docker's cgroupfs driver.
-        (0, f"/docker/{DOCKER}/below/it", ShareKey(0, f"docker/{DOCKER}")),
+        (0, f"/docker/{DOCKER}/below/it", ShareKey(None, f"docker/{DOCKER}")),
         (0, "/init.scope", ShareKey(0, "init.scope")),
         # It ended, or is not visible: one share for all of those of its uid.
         (1000, None, ShareKey(1000, "?")),
@@ -67,6 +75,25 @@ def test_in_another_pid_namespace_a_uid_is_all_there_is() -> None:
 def test_whose_share_it_is(uid: int, cgroup: str | None, key: ShareKey) -> None:
     """Two users of one uid are told apart, and nobody makes two of itself."""
     assert peer(uid, cgroup).key == key
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1))
+@pytest.mark.parametrize(
+    "cgroup",
+    [
+        "/machine.slice/machine-web.scope/payload",
+        "/machine.slice/systemd-nspawn@web.service/payload/system.slice/x.service",
+        f"/system.slice/docker-{DOCKER}.scope",
+        f"/docker/{DOCKER}",
+        "/kubepods.slice/kubepods-pod1.slice/cri-2.scope",
+    ],
+)
+def test_root_of_a_container_is_one_user_by_all_its_uids(
+    cgroup: str, one: int, other: int
+) -> None:
+    """It can run a process as any of them."""
+    assert peer(one, cgroup).key == peer(other, cgroup).key
+    assert peer(one, cgroup).key != peer(one, "/machine.slice/machine-other.scope").key
 
 
 BELOW = st.lists(st.sampled_from(["a", "b.service", "user.slice", "x.scope", ".."]), max_size=4)

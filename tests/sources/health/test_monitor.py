@@ -248,6 +248,21 @@ def find_absent(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("step", [fail_again, find_absent])
+def test_it_says_when_it_is_tried_again(step: Callable[[Bench], None]) -> None:
+    """In wall time, from the moment it failed on; not while it is open."""
+    bench = Bench()
+    bench.open()
+    told = [bench.monitor.tried_again_at]
+    step(bench)
+    told.append(bench.monitor.tried_again_at)
+    bench.wait(0.25)
+    told.append(bench.monitor.tried_again_at)
+    bench.open()
+    told.append(bench.monitor.tried_again_at)
+    assert told == [None, EPOCH + FIRST_PAUSE, EPOCH + FIRST_PAUSE, None]
+
+
+@pytest.mark.parametrize("step", [fail_again, find_absent])
 def test_pause_doubles_from_1_to_60_seconds(step: Callable[[Bench], None]) -> None:
     """Failed or absent time and again: 1, 2, 4, ... 32, 60, 60 seconds."""
     bench = Bench()
