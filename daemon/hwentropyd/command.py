@@ -137,7 +137,7 @@ async def _serve(
     supervisor = Supervisor(config, listeners, notifier, children, state, clones)
     control = Control(supervisor)
     servers = [
-        await control.serve(listener.sock)
+        control.serve(listener.sock)
         for listener in listeners.sockets
         if listener.role is Role.CONTROL
     ]

@@ -16,11 +16,8 @@ What this does not protect against: a user whose own calls all take their time.
 
 import asyncio
 import logging
-import os
 import resource
 import socket
-import struct
-import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -31,9 +28,10 @@ from typing import Any, Final
 from hwentropy_core import VERSION, varlink
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.status import SelfTest
-from hwentropyd.serving.listeners import BACKLOG
 from hwentropyd.serving.shares import Budget
 from hwentropyd.supervisor import NotEnoughEntropyError, Supervisor, UnknownSourceError
+
+from .control_acceptor import ControlAcceptor, is_operator
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +49,6 @@ TAKE_SECONDS: Final = 5.0
 #: Bytes read at a time.  Three bytes (`{}` and NUL) can be a call, which takes some 100
 #: while it waits: 64 connections have at most some 9 MB of them.
 _READ_BYTES: Final = 4 * 1024
-
-_CREDENTIALS: Final = struct.Struct("=iii")
 
 _SERVICE: Final = "org.varlink.service"
 _SERVICE_DESCRIPTION: Final = """\
@@ -125,32 +121,31 @@ class Control:
         """Connections open now."""
         return len(self._connections)
 
-    async def serve(self, sock: socket.socket) -> asyncio.Server:
-        """Start serving on a listening socket."""
-        # So few in one turn of the event loop that a newcomer has three turns for its
-        # first call to come before a crowd has made it the longest idle one.
-        at_once = max(1, self._most // 4)
-        if sys.version_info >= (3, 13):
-            # The socket file is its maker's to remove, who may be the service manager.
-            server = await asyncio.start_unix_server(
-                self._connected, sock=sock, backlog=at_once, cleanup_socket=False
-            )
-        else:
-            server = await asyncio.start_unix_server(
-                self._connected, sock=sock, backlog=at_once
-            )
-        # asyncio takes one number for both.
-        sock.listen(BACKLOG)
-        return server
+    def serve(self, sock: socket.socket) -> ControlAcceptor:
+        """Serve on a listening socket from now on."""
+        return ControlAcceptor(sock, self._most, 2 * self._most, self._begin)
 
-    async def _connected(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        task, uid = asyncio.current_task(), _uid(writer)
-        if task is None or not self._make_room(uid):
-            writer.close()
+    def _begin(self, client: socket.socket, uid: int) -> None:
+        loop = asyncio.get_running_loop()
+        if not self._make_room(uid):
+            client.close()
             return
-        peer = self._connections[task] = _Peer(uid, None)
+        peer = _Peer(uid, loop.time())
+        task = loop.create_task(self._connected(client, peer))
+        self._connections[task] = peer
+        task.add_done_callback(self._over)
+
+    def _over(self, task: "asyncio.Task[None]") -> None:
+        self._connections.pop(task, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a control connection was ended by an unforeseen error", exc_info=error)
+
+    async def _connected(self, client: socket.socket, peer: _Peer) -> None:
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=client)
+        except OSError:
+            client.close()
+            return
         # `drain` then returns when the kernel has all of a reply.
         writer.transport.set_write_buffer_limits(high=0)
         try:
@@ -158,14 +153,11 @@ class Control:
         except (ProtocolError, ConnectionError, TimeoutError) as error:
             log.debug("control connection ended: %s", str(error) or "idle, or does not read")
         except asyncio.CancelledError:
-            # It gives way, or we stop: what it does not take now is lost.  Not raised on,
-            # here and in `_close`, since this is the task's end, and asyncio's streams
-            # log a cancelled one as a failure.
+            # It gives way, or we stop: what it does not take now is lost.
             writer.transport.abort()
         finally:
             peer.idle_since = None  # it is going already
             await _close(writer)
-            self._connections.pop(task, None)
 
     def _make_room(self, uid: int) -> bool:
         """Whether one more of this user may come; where it is full, another gives way."""
@@ -224,8 +216,7 @@ class Control:
     @contextmanager
     def _within_share(self, uid: int) -> Generator[bool]:
         """While it lasts a call of this user is under way, or is not admitted."""
-        operator = uid in {0, os.geteuid()}
-        admitted = self._calls.charge(uid, 1, operator=operator)
+        admitted = self._calls.charge(uid, 1, operator=is_operator(uid))
         try:
             yield admitted
         finally:
@@ -313,11 +304,12 @@ class Control:
 def _room(descriptors: int) -> int:
     """Connections at a time in a process that may have so many descriptors.
 
-    Three quarters are for the others: sources, workers, connections on their way to one.
+    Twice as many may wait for their turn, so five eighths are for the others: sources,
+    workers, connections on their way to one.
     """
     if descriptors == resource.RLIM_INFINITY:
         return MAX_CONNECTIONS
-    return max(1, min(MAX_CONNECTIONS, descriptors // 4))
+    return max(1, min(MAX_CONNECTIONS, descriptors // 8))
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
@@ -328,13 +320,6 @@ async def _close(writer: asyncio.StreamWriter) -> None:
             await writer.wait_closed()
     except (ConnectionError, TimeoutError, asyncio.CancelledError):
         writer.transport.abort()
-
-
-def _uid(writer: asyncio.StreamWriter) -> int:
-    """The user at the other end (SO_PEERCRED: pid, uid and gid as int, unix(7))."""
-    sock = writer.get_extra_info("socket")
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(credentials)[1])
 
 
 def _text(parameters: _Parameters, name: str) -> str:

@@ -353,7 +353,7 @@ def serve(talk: Callable[[control.Control, socket.socket], Awaitable[None]]) -> 
             listener.listen()
             listener.setblocking(False)
             served = control.Control(cast("Supervisor", supervisor))
-            server = await served.serve(listener)
+            server = served.serve(listener)
             peer.setblocking(False)
             await asyncio.get_running_loop().sock_connect(peer, str(path))
             async with asyncio.timeout(PATIENCE):
