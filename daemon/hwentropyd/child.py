@@ -26,6 +26,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from typing import Final
 
@@ -43,6 +44,10 @@ SETTINGS_BYTES: Final = 1 << 16
 #: Seconds for a child to be ready.  Forked it takes some 10 ms, the template before it
 #: 0.2 s where everything is to be read from a disk a few seconds; three times that.
 START_SECONDS: Final = 10.0
+
+#: Seconds for a template that has forked before to fork again, which takes it 2 ms; long
+#: for a machine that swaps.  One that takes longer is stopped or stuck, and is replaced.
+FORK_SECONDS: Final = 2.0
 
 #: Seconds from the end of a channel to the report of its process's end, which the
 #: kernel and the template take a millisecond for; long for a machine that swaps.
@@ -82,6 +87,8 @@ class Child:
             except ConnectionResetError:
                 datagram, fds = b"", []
             kind, rest = datagram[:1], datagram[1:]
+            if kind in {STARTED, NOT_STARTED}:
+                self._template.answered = True
             if kind == STARTED and fds:
                 (self.pid,) = NUMBER.unpack(rest)
                 self._handle = fds[0]
@@ -93,6 +100,25 @@ class Child:
                 self.reported = False
                 if not self.pid:
                     self.ended = f"could not start ({self._template.failure()})"
+
+    @property
+    def awaits_fork(self) -> bool:
+        """Whether it is not forked yet, by a template that did so at once before."""
+        return not self.pid and not self.ended and self._template.answered
+
+    def wait_for_fork(self) -> None:
+        """Wait until it is forked; a template that does not come to it is killed.
+
+        Not for the first that a template is asked for: START_SECONDS hold for that one.
+        """
+        give_up = time.monotonic() + FORK_SECONDS
+        self.take_reports()
+        while self.awaits_fork:
+            left = give_up - time.monotonic()
+            if left <= 0 or not _readable([self.report], left):
+                self.kill()
+                return
+            self.take_reports()
 
     def wait(self, seconds: float) -> bool:
         """Wait until its end is known, so long at most."""
@@ -146,9 +172,9 @@ class Child:
         """Let go of it; a living one sees its channel end."""
         self.sock.close()
         self.report.close()
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
 
 class Template:
@@ -173,6 +199,8 @@ class Template:
         self.requests.setblocking(False)
         self.used = False
         """Whether it was asked for a child."""
+        self.answered = False
+        """Whether it has come to a request."""
         self._lock = threading.Lock()
         self._failure = ""
 
@@ -228,6 +256,7 @@ class Children:
         """From which level on the children log that are started from now on."""
         self._lock = threading.Lock()
         self._template: Template | None = None
+        self._started: weakref.WeakSet[Child] = weakref.WeakSet()
         self._closed = False
 
     def prepare(self) -> Template:
@@ -264,15 +293,22 @@ class Children:
                         f"{role} {self.log_level}".encode(), theirs, reporter
                     )
             undo.pop_all()
-        return Child(template, ours, report)
+        child = Child(template, ours, report)
+        with self._lock:
+            self._started.add(child)
+        return child
 
     def close(self) -> None:
-        """End the template, and with it every child that is left; for good."""
+        """End the template and every child that is left; for good."""
         with self._lock:
             self._closed = True
             if self._template is not None:
                 self._template.close()
                 self._template = None
+            # Those of a template that died before, of which one may be stopped (SIGSTOP)
+            # or in a source's endless call: it would not see its channel end.
+            for child in self._started:
+                child.kill()
 
     def _request(self, request: bytes, *ends: socket.socket) -> Template:
         fds = [end.fileno() for end in ends]

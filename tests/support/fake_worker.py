@@ -26,6 +26,8 @@ class FakeWorker:
             sock.setblocking(False)
         self.child = Child(cast("Any", self), ours, reports)
         self.killed = False
+        self.answered = True
+        """Of the template: whether it has forked before."""
 
     def kill(self) -> None:
         """What `Child.kill` comes to where no process is known."""

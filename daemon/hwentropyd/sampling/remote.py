@@ -70,6 +70,7 @@ class Collector:
                 f"its process could not be started ({error.strerror})",
                 "raise the limit of processes, memory or descriptors",
             ) from None
+        self._child.wait_for_fork()
         answer = self._receive(self._child, START_SECONDS)
         if not isinstance(answer, messages.Ready):
             self.end()

@@ -18,7 +18,7 @@ from hwentropy_core.memory import wipe
 from hwentropy_core.page import ServiceState
 from hwentropy_core.status import WorkerStatus
 from hwentropyd import channel
-from hwentropyd.child import REPORT_SECONDS, Children
+from hwentropyd.child import FORK_SECONDS, REPORT_SECONDS, Children
 from hwentropyd.config.schema import ServerConfig
 from hwentropyd.seeding.root import Root
 from hwentropyd.worker.settings import WorkerSettings
@@ -38,6 +38,9 @@ PING_SECONDS: Final = 0.5
 #: from a disk, 100 a second, in 8 s.  Looks and not seconds: when the supervisor was
 #: itself stopped it has not looked, and blames nobody.
 SILENT_LOOKS: Final = 20
+
+#: Looks after which one has to be forked at least: child.FORK_SECONDS.
+FORK_LOOKS: Final = round(FORK_SECONDS / PING_SECONDS)
 
 #: Seconds for a worker's answer to a ping of Status: whoever asks for the status does
 #: not wait for one that hangs.
@@ -147,7 +150,10 @@ class WorkerPool:
                 worker.ask(now)
                 continue
             worker.silent_looks += 1
-            if worker.silent_looks == SILENT_LOOKS:
+            if worker.silent_looks == FORK_LOOKS and worker.child.awaits_fork:
+                log.warning("the process that starts workers is stuck: killed, to be replaced")
+                worker.child.kill()
+            elif worker.silent_looks == SILENT_LOOKS:
                 what = "does not answer" if worker.ready else "does not get ready"
                 log.warning("worker %d %s: killed, to be replaced", worker.pid, what)
                 worker.child.kill()

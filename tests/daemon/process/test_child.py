@@ -127,6 +127,32 @@ def test_a_template_that_dies_is_replaced_and_costs_no_child(children: Children)
             until_ended(old.pid)
 
 
+def test_a_frozen_template_is_replaced_and_costs_no_child(children: Children) -> None:
+    """What was asked of it cannot start, and says so; the next one comes from another."""
+    with closing(start(children)) as old:
+        before = children.prepare().pid
+        os.kill(before, signal.SIGSTOP)
+        with closing(children.start("collector", SETTINGS)) as never:
+            never.wait_for_fork()
+            assert never.wait(PATIENCE)
+            assert never.ended == "could not start (the template process died of SIGKILL)"
+        with closing(start(children)):
+            assert children.prepare().pid != before
+            assert answers(old)
+
+
+def test_at_the_end_a_child_without_its_template_is_killed(children: Children) -> None:
+    """One that is stopped too, and sees no channel close: nothing is left behind."""
+    child = start(children)
+    template = children.prepare().pid
+    os.kill(template, signal.SIGKILL)
+    until_ended(template)
+    os.kill(child.pid, signal.SIGSTOP)
+    children.close()
+    until_ended(child.pid)
+    child.close()
+
+
 def test_children_end_with_the_template_that_is_told_to(children: Children) -> None:
     """Even one that is frozen; this is what happens when the supervisor is gone."""
     both = [start(children), start(children)]

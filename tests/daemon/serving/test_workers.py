@@ -15,7 +15,7 @@ from hwentropyd.config.schema import ServerConfig
 from hwentropyd.seeding.pool import Seed
 from hwentropyd.seeding.root import Root
 from hwentropyd.serving.incoming import Incoming
-from hwentropyd.serving.workers import WorkerPool
+from hwentropyd.serving.workers import FORK_LOOKS, SILENT_LOOKS, WorkerPool
 from hwentropyd.template_messages import NOT_STARTED
 from support.fake_worker import FakeWorker, fill, run, until
 
@@ -223,3 +223,24 @@ def test_why_no_worker_can_be_started_is_said_once(
             "(ImportError: no such thing); tried again"
         ),
     ]
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_template_that_forks_no_more_is_replaced_soon(
+    bench: Bench,
+    answered: bool,  # noqa: FBT001 (a table)
+) -> None:
+    """Killed after FORK_LOOKS; one that is still at its imports has as long as a worker."""
+
+    async def talk() -> None:
+        pool = bench.pool(1)
+        (process,) = bench.processes
+        process.answered = answered
+        pool.tick()  # asks
+        killed = []
+        for _ in range(SILENT_LOOKS):
+            pool.tick()
+            killed.append(process.killed)
+        assert killed.index(True) + 1 == (FORK_LOOKS if answered else SILENT_LOOKS)
+
+    run(talk)
