@@ -1,7 +1,6 @@
 """A real daemon and users of several uids: each costs only itself."""
 
 import fcntl
-import resource
 import socket
 import struct
 import termios
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from support.daemon import ONLY_OS, Daemon
+from support.descriptors import many
 from support.raw_client import (
     LEASE,
     MAX_READ,
@@ -47,12 +47,8 @@ def daemon() -> Iterator[Daemon]:
 @pytest.fixture(autouse=True)
 def descriptors() -> Iterator[None]:
     """Enough for thousands of clients in this process."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if before[1] < 8192:
-        pytest.skip(f"needs 8,192 descriptors, the hard limit is {before[1]}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 8192), before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    with many():
+        yield
 
 
 def connect(daemon: Daemon, uid: int, path: Path | None = None) -> socket.socket:
