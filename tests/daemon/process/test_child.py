@@ -14,6 +14,7 @@ from pytest_mock import MockerFixture
 
 from hwentropyd.child import Child, Children, SettingsTooLongError, describe_code
 from hwentropyd.collector.messages import CollectorSettings, Describe, Ready, decode_answer
+from support.children import until_known
 from support.raw_client import PATIENCE
 
 pytestmark = pytest.mark.process
@@ -34,9 +35,7 @@ def start(children: Children) -> Child:
     buffer = bytearray(1000)
     length = child.receive_into(buffer, PATIENCE)
     assert decode_answer(memoryview(buffer)[:length]) == Ready()
-    child.take_reports()
-    assert child.pid
-    return child
+    return until_known(child)
 
 
 def answers(child: Child) -> bool:

@@ -23,6 +23,7 @@ from hwentropyd.child import Children
 from hwentropyd.collector.messages import MESSAGE_BYTES, CollectorSettings
 from support.attempts import sitecustomize
 from support.attempts.sitecustomize import ATTEMPTS, signal_number
+from support.children import until_known
 from support.daemon import ONLY_OS, PATIENCE, ROOT, Daemon
 from support.raw_client import OK
 
@@ -210,7 +211,7 @@ def test_a_collector_gets_what_the_table_says(
     child = children.start("collector", CollectorSettings(*COLLECTORS[kind], silent=False))
     with closing(child):
         child.receive_into(bytearray(MESSAGE_BYTES), PATIENCE)  # it is ready
-        outcome = scene.attempt(child.pid, name)
+        outcome = scene.attempt(until_known(child).pid, name)
         if outcome is None:
             assert child.wait(PATIENCE)
             assert child.ended == "died of SIGSYS"
