@@ -156,7 +156,9 @@ class Child:
                 raise TimeoutError
 
     def kill(self) -> None:
-        """SIGKILL, if it is not dead already; may be called twice."""
+        """SIGKILL, if it is not dead already; may be called twice, and after `close`."""
+        if self.report.fileno() < 0:
+            return
         if not self.pid:
             self.take_reports()
         if self.ended:
@@ -308,7 +310,8 @@ class Children:
             # Those of a template that died before, of which one may be stopped (SIGSTOP)
             # or in a source's endless call: it would not see its channel end.
             for child in self._started:
-                child.kill()
+                with contextlib.suppress(OSError):  # its owner is letting go of it
+                    child.kill()
 
     def _request(self, request: bytes, *ends: socket.socket) -> Template:
         fds = [end.fileno() for end in ends]
