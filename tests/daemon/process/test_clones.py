@@ -7,7 +7,8 @@ import pytest
 from hwentropy.generator import Generator
 from hwentropy.lease.reservoir import PythonReservoir, Reservoir, make_reservoir
 from hwentropyd.events.clones import SIGNS
-from support.daemon import ONLY_OS, Daemon
+from support.daemon import ONLY_OS, Daemon, descendants
+from support.memory_scan import assert_gone, generator_of, scan
 from support.raw_client import ask, info
 from support.signs import NEW_GENERATION, in_own_network, may_send, send_uevent
 
@@ -35,7 +36,7 @@ def in_a_network(test: Callable[[Daemon], None]) -> None:
     """Run the daemon and the test where no other daemon hears the kernel."""
 
     def run() -> None:
-        with Daemon(ONLY_OS) as daemon:
+        with Daemon(ONLY_OS + "[server]\nworkers = 1\n") as daemon:
             test(daemon)
 
     in_own_network(run)
@@ -80,5 +81,22 @@ def test_every_lease_ends(make: Callable[[int], Reservoir]) -> None:
         generator.random_bytes(32)
         assert requests(daemon) > before
         generator.close()
+
+    in_a_network(test)
+
+
+def test_nothing_is_left_of_the_state_that_was_copied() -> None:
+    """Keys and blocks of root and worker, wherever they were; as found before the sign."""
+
+    def test(daemon: Daemon) -> None:
+        [worker] = daemon.worker_pids()
+        daemon.read(32)
+        root, child = generator_of(daemon.pid, b"root"), generator_of(worker, b"worker")
+        old = {"root": root.key, "worker": child.key}
+        old |= {"root's block": root.rest[-1024:], "worker's block": child.rest[-1024:]}
+        processes = [daemon.pid, *descendants(daemon.pid)]
+        assert scan(processes, old, kept=True).keys() == old.keys()
+        copied(daemon)
+        assert_gone(processes, old, kept=True)
 
     in_a_network(test)
