@@ -1,15 +1,19 @@
 """A daemon that is told that its machine was copied, by the real kernel."""
 
+import os
+import signal
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from hwentropy.generator import Generator
 from hwentropy.lease.reservoir import PythonReservoir, Reservoir, make_reservoir
 from hwentropyd.events.clones import SIGNS
-from support.daemon import ONLY_OS, Daemon, descendants
+from support.daemon import ONLY_OS, Daemon, descendants, only
 from support.memory_scan import assert_gone, generator_of, scan
-from support.raw_client import ask, info
+from support.plugins import Plugins
+from support.raw_client import DONT_BLOCK, NOT_SEEDED, OK, ask, info
 from support.signs import NEW_GENERATION, in_own_network, may_send, send_uevent
 
 pytestmark = [
@@ -100,3 +104,33 @@ def test_nothing_is_left_of_the_state_that_was_copied() -> None:
         assert_gone(processes, old, kept=True)
 
     in_a_network(test)
+
+
+def test_without_samples_of_its_own_it_gives_no_byte(tmp_path: Path) -> None:
+    """And keeps no key to give one from, for as long as its one source says nothing."""
+    package = Plugins(tmp_path)
+    (package.site / "samples").write_bytes(os.urandom(1 << 16))
+    config = f"{only()}{package.table('known', deadline=60.0)}[server]\nworkers = 1\n"
+
+    def run() -> None:
+        with Daemon(config, environment=package.environment) as daemon:
+            [worker] = daemon.worker_pids()
+            processes = [daemon.pid, *descendants(daemon.pid)]
+            [collector] = package.noted("imported").intersection(processes)
+            old = {
+                "root": generator_of(daemon.pid, b"root").key,
+                "worker": generator_of(worker, b"worker").key,
+            }
+            os.kill(collector, signal.SIGSTOP)
+            assert scan(processes, old, kept=True).keys() == old.keys()
+            send_uevent(NEW_GENERATION)
+            daemon.wait_for_state("starting")
+            assert daemon.status()["reason"] == SAID.partition(": ")[2]
+            reply = daemon.read(32, DONT_BLOCK)
+            assert (reply.status, reply.payload) == (NOT_SEEDED, b"")
+            assert_gone(processes, old, kept=True)
+            os.kill(collector, signal.SIGCONT)
+            daemon.wait_for_state("ok")
+            assert daemon.read(32).status == OK
+
+    in_own_network(run)
