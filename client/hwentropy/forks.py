@@ -6,7 +6,8 @@ So a child drops every connection it inherited, without a word to the daemon
 may have held the old ones.
 
 What this does not protect against: a fork that CPython is not told of (a C
-extension that calls fork(2) by itself).
+extension that calls fork(2) by itself).  The generator notices that by itself, a
+`Client` does not.
 """
 
 import os

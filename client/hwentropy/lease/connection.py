@@ -4,8 +4,12 @@ The page comes with the first lease of a connection.  Its epoch is read before
 each request, so that a reseed between request and reply is noticed at the next
 draw, not missed.  Seeds are received into memory that is overwritten after use.
 
-What this does not protect against: copies of a seed inside the library that
-derives keys from it.
+A child that a signal handler forks in the middle, also by the C library's `fork`, of
+which nobody is told, has no part in it: `ours` is asked before and after each step.
+
+What this does not protect against: such a fork between that look and the receive right
+behind it.  The child may take the reply then, which it throws away, and its parent waits
+for it until its timeout.
 """
 
 import array
