@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from hwentropyd.channel import Fresh, Ping, Wake
+from hwentropyd.channel import Fresh, Ping, Seed, Wake
 from hwentropyd.serving.worker_handle import ANSWER_SECONDS, WorkerHandle
 from support.fake_worker import FakeWorker, fill, run, until
 
@@ -98,5 +98,27 @@ def test_to_one_that_has_gone_nothing_is_said(
         worker.close()
         worker.send(Wake())
         assert worker.waiting == 0
+
+    run(talk)
+
+
+@pytest.mark.parametrize("end", ["sent", "closed"])
+def test_a_seed_that_waited_is_overwritten(
+    process: FakeWorker, handle: Callable[[], WorkerHandle], end: str
+) -> None:
+    """Once it is sent, and where its worker is closed first."""
+    seed = Seed(7, bytearray(b"seed of a worker, 32 bytes long."))
+
+    async def talk() -> None:
+        worker = handle()
+        fill(worker)
+        worker.send(seed)
+        waiting = worker._queue[-1]
+        assert waiting == seed.encode()
+        if end == "sent":
+            await until(lambda: seed in process.heard())
+        else:
+            worker.close()
+        assert waiting == bytes(len(waiting))
 
     run(talk)

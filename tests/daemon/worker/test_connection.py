@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from pytest_mock import MockerFixture
 
 from hwentropy_core.drbg import Drbg
-from hwentropy_core.limits import MAX_READ, SMALL_BYTES
+from hwentropy_core.limits import KEY_BYTES, MAX_READ, SMALL_BYTES
 from hwentropy_core.page import PageReader, PageWriter, ServiceState
 from hwentropy_core.wire import (
     HEADER,
@@ -708,3 +708,17 @@ def test_two_connections_never_get_the_same_bytes() -> None:
             for _, payload in bench.ask(read(length))
         ]
         assert len({payload[:32] for payload in drawn}) == 200
+
+
+def test_a_lease_that_is_not_taken_is_overwritten_at_the_end() -> None:
+    """Its client has no room for it and goes: the seed does not stay behind in its reply."""
+    lease = encode_request(Request(Op.LEASE, RequestFlag(0), 5, 0))
+    with Bench(send_buffer=1).seeded() as bench:
+        bench.client.sendall(200 * lease)
+        bench.load.quiet = True
+        assert bench.serve() is Wait.WRITABLE
+        held = [reply.fixed for reply in bench.connection._replies]
+        assert held
+        assert all(any(one[-KEY_BYTES:]) for one in held)
+        bench.connection.close()
+        assert all(bytes(one) == bytes(len(one)) for one in held)
