@@ -295,7 +295,7 @@ class Generator:
                 self._busy = 0
 
     def _read(self, view: memoryview) -> bool:
-        """Ask the daemon for the bytes themselves; False when reconfigured meanwhile."""
+        """Ask the daemon for the bytes themselves; False: ask again, as they do not count."""
         me = threading.get_ident()
         if me in self._calling:
             self._read_apart(view)
@@ -319,7 +319,8 @@ class Generator:
             self._calling.discard(me)
             if client is not None and self._client is not client:
                 client.close()  # nobody's any more, with what a forked child has in it
-        return True
+        # A signal handler may have forked since the reply came: its bytes are the parent's.
+        return not self._leased.inherited
 
     def _read_apart(self, view: memoryview) -> None:
         """Ask on a connection of its own: in the middle of another draw of this thread."""

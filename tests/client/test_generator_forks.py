@@ -403,12 +403,14 @@ def test_direct_children(daemon: FakeDaemon, leases: Leases) -> None:
 
 
 DIRECT_IN_THE_MIDDLE = """
-import warnings
+import ctypes, warnings
 from hwentropy.blocking.connection import Connection
 warnings.simplefilter("error")
 complaints = []
 sys.unraisablehook = complaints.append
 name, size = sys.argv[3], int(sys.argv[4])
+fork = {"os": os.fork, "libc": ctypes.PyDLL(None).fork}[sys.argv[5]]
+draws = sys.argv[6] == "draws"
 original = getattr(Connection, name)
 forked = []
 
@@ -416,17 +418,18 @@ def interrupted(*args, **kwargs):
     result = original(*args, **kwargs)
     if not forked:
         reader, writer = os.pipe()
-        forked.extend((reader, writer, os.fork()))
+        forked.extend((reader, writer, fork()))
         signal.alarm(50)
-        forked.append(generator.random_bytes(16))
+        if draws:
+            forked.append(generator.random_bytes(16))
     return result
 
 generator.configure("direct", path=path)
 generator.random_bytes(1)
 setattr(Connection, name, interrupted)
 got = [generator.random_bytes(size), generator.random_bytes(16)]
-reader, writer, pid, within = forked
-got.append(within)
+reader, writer, pid, *within = forked
+got += within
 assert not complaints, complaints
 if not pid:
     os.write(writer, b"".join(one[:64] for one in got))
@@ -436,15 +439,27 @@ check([one[:64] for one in got] + [result((reader, pid))])
 """
 
 
+@pytest.mark.parametrize("handler", ["draws", "returns"])
 @pytest.mark.parametrize(
     ("name", "size"),
     [("_ask", 32), ("_finish", 32), ("_finish", 5000), ("_receive", 2 << 20)],
 )
 def test_a_fork_in_the_middle_of_a_direct_draw(
-    daemon: FakeDaemon, leases: Leases, name: str, size: int
+    daemon: FakeDaemon, leases: Leases, name: str, size: int, handler: str
 ) -> None:
     """The same without a lease; the child leaves no connection behind."""
-    run_script(PROLOGUE + DIRECT_IN_THE_MIDDLE, str(daemon.path), "c", name, str(size))
+    arguments = (str(daemon.path), "c", name, str(size), "os", handler)
+    run_script(PROLOGUE + DIRECT_IN_THE_MIDDLE, *arguments)
+
+
+@pytest.mark.parametrize("handler", ["draws", "returns"])
+@pytest.mark.parametrize("size", [32, 5000])
+def test_an_untold_fork_once_a_direct_draw_has_come(
+    daemon: FakeDaemon, leases: Leases, size: int, handler: str
+) -> None:
+    """A child that the C library forks between reply and result draws anew."""
+    arguments = (str(daemon.path), "c", "_finish", str(size), "libc", handler)
+    run_script(PROLOGUE + DIRECT_IN_THE_MIDDLE, *arguments)
 
 
 POOL = """
