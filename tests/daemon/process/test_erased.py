@@ -7,6 +7,7 @@ memory", is the list that this holds.
 
 import hashlib
 import hmac
+import math
 import os
 import signal
 from collections.abc import Iterator
@@ -15,12 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from hwentropy_core.limits import KEY_BYTES
+from hwentropy_core.limits import KEY_BYTES, MIN_SEED_BITS
 from hwentropy_sources.contract import STARTUP_SAMPLES
+from hwentropy_sources.replay import DEFAULT_SHARE
+from hwentropyd.seeding.pool import DIGEST_BITS
 from support import memory_scan, needed, raw_client
 from support.chacha_reference import keystream
 from support.daemon import ONLY_OS, Daemon, descendants
 from support.drbg_reference import ReferenceDrbg
+from support.hkdf_reference import hkdf
 from support.memory_scan import assert_gone, generator_of, scan
 from support.needed import needs
 from support.plugins import Plugins
@@ -154,7 +158,7 @@ def test_a_worker_s_seed_is_gone_from_both_ends_of_its_channel(daemon: Daemon) -
     assert_gone(everybody(daemon), secrets, kept=True)
 
 
-def test_samples_are_gone_once_they_are_mixed_in(tmp_path: Path) -> None:
+def test_samples_are_gone_once_they_are_pooled(tmp_path: Path) -> None:
     """A recording's, which are known; in the supervisor, where plain sources are read."""
     recording = tmp_path / "samples"
     recording.write_bytes(SAMPLES)
@@ -172,13 +176,35 @@ def test_a_collector_s_samples_are_gone(tmp_path: Path) -> None:
         _assert_samples_gone(daemon, "broken")
 
 
+def test_a_reseed_leaves_nothing_of_the_pool(tmp_path: Path) -> None:
+    """The digests that samples are hashed to, which wait there to be mixed in."""
+    batch = math.ceil(MIN_SEED_BITS / (DEFAULT_SHARE * 8))
+    size = DIGEST_BITS // 8
+    recording = tmp_path / "samples"
+    recording.write_bytes(SAMPLES)
+    table = f'[sources.known]\nkind = "replay"\npath = "{recording}"\nloop = true\n'
+    with Daemon(ONE_WORKER + table) as daemon:
+        daemon.wait_for_source("known", "healthy")
+        seen = _seen(daemon, "known")
+        digests = {
+            f"digest {at}": hkdf(
+                "sha512", bytes(size), SAMPLES[at : at + batch], b"hwentropy/1 pool", size
+            )
+            # Those of the startup test are in no pool, and the next ones soon are.
+            for at in range(0, seen + 4 * batch, batch)
+        }
+        daemon.wait_for(lambda: bool(scan([daemon.pid], digests)), "with a digest in the pool")
+        pooled = {name: digests[name] for name in scan([daemon.pid], digests)}
+        for _ in range(2):
+            daemon.call("Reseed")
+        assert_gone(everybody(daemon), pooled, kept=True)
+
+
 def _assert_samples_gone(daemon: Daemon, name: str) -> None:
     daemon.wait_for_source(name, "healthy")
-    # At least one batch after the startup test, so that there is one in a seed.
-    daemon.wait_for(lambda: _seen(daemon, name) > STARTUP_SAMPLES, "with samples to mix in")
+    # At least one batch after the startup test, so that there is one in the pool.
+    daemon.wait_for(lambda: _seen(daemon, name) > STARTUP_SAMPLES, "with samples to pool")
     seen = _seen(daemon, name)
-    for _ in range(2):
-        daemon.call("Reseed")
     pieces = {f"samples {at}": SAMPLES[at : at + 64] for at in range(0, seen - 63, 64)}
     assert_gone(everybody(daemon), pieces, kept=True)
 
