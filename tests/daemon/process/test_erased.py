@@ -19,7 +19,7 @@ import pytest
 from hwentropy_core.limits import KEY_BYTES, MIN_SEED_BITS
 from hwentropy_sources.contract import STARTUP_SAMPLES
 from hwentropy_sources.replay import DEFAULT_SHARE
-from hwentropyd.seeding.pool import DIGEST_BITS
+from hwentropyd.seeding.credit import DIGEST_BITS
 from support import memory_scan, needed, raw_client
 from support.chacha_reference import keystream
 from support.daemon import ONLY_OS, Daemon, descendants
