@@ -29,8 +29,8 @@ pytestmark = [pytest.mark.process, needs(memory_scan.MISSING)]
 
 #: Draws into memory of its own, overwrites it, and waits to be looked at and told to go on.
 SCRIPT = """
-import sys
-from hwentropy import Client
+import asyncio, sys
+from hwentropy import AsyncClient, Client
 from hwentropy.generator import Generator
 from hwentropy.lease.reservoir import PythonReservoir, make_reservoir
 
@@ -42,6 +42,12 @@ def draw(size, fill=generator.fill):
     buffer = bytearray(size)
     fill(buffer)
     buffer[:] = bytes(size)
+
+def awaited(buffer):
+    async def call():
+        async with AsyncClient(path) as client:
+            await client.read_into(buffer)
+    asyncio.run(call())
 
 for line in sys.stdin:
     exec(line)
@@ -149,14 +155,16 @@ def test_a_closed_generator_leaves_nothing(client: Drawing, leases: Leases) -> N
     assert_gone([client.pid], {**old, **seeds_of(leases)}, kept=True)
 
 
+@pytest.mark.parametrize("way", ["straight.read_into", "awaited"])
 @pytest.mark.parametrize("size", [32, 5000, 3 << 20])
 def test_bytes_straight_from_the_daemon_are_gone(
-    client: Drawing, daemon: FakeDaemon, size: int
+    daemon: FakeDaemon, size: int, way: str
 ) -> None:
     """Small, large and in several replies, once their owner has overwritten them."""
-    client.run("straight = Client(path)")
-    client.run(f"draw({size}, straight.read_into)")
-    assert_gone([client.pid], {"output": bytes(daemon.handed_out)[-size:]}, kept=True)
+    with drawing(daemon, "c") as client:
+        client.run("straight = Client(path)")
+        client.run(f"draw({size}, {way})")
+        assert_gone([client.pid], {"output": bytes(daemon.handed_out)[-size:]}, kept=True)
 
 
 def test_the_c_client_leaves_only_its_living_key(
