@@ -128,6 +128,10 @@ measure(unsigned char *at, size_t count, int reads)
     uint64_t before;
 
     memset((void *)lines, 0, sizeof lines);
+    /* Or the first round would read what memset has just put into the caches. */
+    for (line = 0; line < LINES; line++)
+        flush(lines + line * LINE_BYTES);
+    line = 0;
     before = counter();
     while (count--) {
         uint64_t now, delta;
