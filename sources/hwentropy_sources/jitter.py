@@ -31,7 +31,7 @@ from hwentropy_core.memory import wipe
 from .contract import Claim, Description, Source, SourceAbsent, SourceConfig, SourceError
 from .extension import load_extension
 
-#: NIST's estimators gave 3.9 bits at the least on the machine that was assessed
+#: NIST's estimators gave 3.7 bits at the least on the machine that was assessed
 #: (docs/jitter.md).  1/16 leaves a factor of 60 for machines that nobody has assessed.
 CLAIM: Final = Claim(
     bits_per_sample=8,
