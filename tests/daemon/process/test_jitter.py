@@ -46,10 +46,10 @@ def test_it_is_healthy_beside_the_kernel_and_credited_where_told_so(
     assert {"counter", "step", "reads", "cpu"} == shown["facts"].keys()
     running.wait_for(
         lambda: (
-            running.source("os")["credited_bits"] > 320
+            running.source("os")["credited_bits"] >= 256
             and (running.source("jitter")["credited_bits"] > 0) == credit
         ),
-        "seeds with the credit that was given",
+        "seeded with the credit that was given",
     )
     assert running.source("jitter")["alarms"] == 0
 
@@ -60,3 +60,13 @@ def test_it_can_be_tested_on_demand(daemon: tuple[Daemon, bool]) -> None:
     running, _ = daemon
     result = running.call("TestSource", name="jitter")
     assert (result["passed"], result["samples"]) == (True, 1024), result
+
+
+@with_jitter
+def test_with_credit_it_carries_a_seed_alone() -> None:
+    """5,120 samples, drawn one batch after another: 320 bits of no other group."""
+    with Daemon(only("jitter") + "[sources.jitter]\ncredit = true\n") as daemon:
+        status = daemon.status()
+        assert (status["state"], status["seed_groups"]) == ("ok", ["jitter"])
+        assert status["seed_bits"] >= 320
+        daemon.check()
