@@ -4,7 +4,6 @@
 a source's table are its kind's own (`hwentropy_sources.contract.SourceConfig`).
 """
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -162,12 +161,11 @@ class Config(msgspec.Struct, frozen=True):
     def warnings(self) -> tuple[str, ...]:
         """What can be meant and hardly is, a sentence each."""
         policy = self.seeder_policy().seed
-        holds: dict[str, float] = {}
-        for setup in self.sources:
-            if setup.config.credit:
-                strength = setup.description.claim.strength
-                most = math.inf if strength is None else strength
-                holds[setup.group] = max(most, holds.get(setup.group, 0.0))
+        holds = credit.holdings(
+            (setup.group, setup.description.claim.strength)
+            for setup in self.sources
+            if setup.config.credit
+        )
         whose = "the enabled sources that are credited"
         least, can = policy.min_groups, credit.left(holds, policy.min_groups)
         if len(holds) < least:

@@ -16,7 +16,7 @@ more than it does.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,6 +53,15 @@ class Backing:
     opened: float
     """The seeder's clock when the source was opened, which counts as a renewal where
     nothing more is known."""
+
+
+def holdings(sources: Iterable[tuple[str, int | None]]) -> dict[str, float]:
+    """Bits that each group can give a seed, of its sources' groups and strengths."""
+    holds: dict[str, float] = {}
+    for group, strength in sources:
+        most = math.inf if strength is None else strength
+        holds[group] = max(most, holds.get(group, 0.0))
+    return holds
 
 
 def left(groups: Mapping[str, float], min_groups: int) -> float:

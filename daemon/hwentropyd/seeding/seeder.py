@@ -15,7 +15,6 @@ second group where there is one, and then goes on with what is sufficient.
 What this does not protect against: bytes and seconds that it is not told of.
 """
 
-import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
@@ -365,9 +364,8 @@ class Seeder:
 
     def _holds(self) -> dict[str, float]:
         """The healthy credited groups, and how many bits each can give a seed."""
-        holds: dict[str, float] = {}
-        for source in self._sources:
-            if source.usable and source.credited:
-                most = math.inf if source.strength is None else source.strength
-                holds[source.group] = max(most, holds.get(source.group, 0.0))
-        return holds
+        return credit.holdings(
+            (source.group, source.strength)
+            for source in self._sources
+            if source.usable and source.credited
+        )

@@ -364,7 +364,33 @@ def test_a_new_group_that_is_slow_is_one_reseed() -> None:
     assert bench.give(20.1) == []
 
 
+def test_a_group_that_a_source_has_left_is_none_of_the_healthy_ones() -> None:
+    """hwrng moves when the kernel changes its device: what it gave before makes no second."""
+    bench = Bench(AnySource("hwrng", "virtio"), min_groups=2)
+    bench.give(1.0)
+    bench.sources[0].group = "tpm0"
+    assert not only(Reseed, bench.give(1.1))
+    assert bench.seeder.reason.startswith("1 healthy credited groups")
+
+
+def test_a_group_holds_what_its_best_source_does() -> None:
+    """RDRAND's 128 bits are no bound where RDSEED is beside it, in whatever order."""
+    bench = Bench(AnySource("rdseed", "cpu"), AnySource("rdrand", "cpu", strength=128))
+    assert bench.give(0.1, FULL, source=1) == []
+    assert bench.seeder.reason == "collecting the first seed"
+    assert only(Reseed, bench.give(0.2))
+
+
 # Requests for fresh entropy
+
+
+def test_a_fresh_request_waits_a_moment_for_the_rest_and_no_longer() -> None:
+    """The kernel's 256 bits answer it alone where a TPM does not give its own in time."""
+    bench = both(tpm=256).seeded()
+    bench.at(10.0, FreshWanted("x"))
+    assert not only(Answer, bench.give(10.1))
+    assert not only(Answer, bench.at(10.0 + GROUP_SECONDS - 0.01, Tick()))
+    assert only(Answer, bench.at(10.0 + GROUP_SECONDS, Tick())) == [Answer("x", met=True)]
 
 
 def test_a_fresh_request_is_met_by_what_is_read_after_it() -> None:
