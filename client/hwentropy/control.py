@@ -19,6 +19,7 @@ import msgspec
 
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.status import (
+    Reseeded,
     SeedLogStatus,
     SelfTest,
     ServiceStatus,
@@ -33,6 +34,7 @@ from .errors import ControlError
 
 __all__ = [
     "Control",
+    "Reseeded",
     "SeedLogStatus",
     "SelfTest",
     "ServiceStatus",
@@ -109,13 +111,13 @@ class Control:
         """Every source that the configuration enables."""
         return convert(self.raw_sources(), list[SourceStatus])
 
-    def reseed(self) -> int:
-        """Reseed now; returns the new generation.
+    def reseed(self) -> Reseeded:
+        """Reseed now; returns the new generation, and whether live sources made it.
 
         Raises ControlError `NotEnoughEntropy` when the sources do not give a
         seed of full strength.
         """
-        return convert(self.call("Reseed").get("generation"), int)
+        return convert(self.call("Reseed"), Reseeded)
 
     def test_source(self, name: str) -> SelfTest:
         """Run a source's on-demand health test.

@@ -25,6 +25,7 @@ from hwentropy_core.wire import Status
 
 __all__ = [
     "DEGRADED",
+    "NOT_LIVE",
     "CheckFailed",
     "ControlError",
     "DaemonUnavailable",
@@ -45,6 +46,13 @@ __all__ = [
 DEGRADED: Final = (
     "served while degraded: too few healthy sources, or no new seed for too long; "
     "see `hwentropy status`"
+)
+
+
+#: The same of prediction resistance, and of a reseed that was asked for.
+NOT_LIVE: Final = (
+    "met by generators alone, whose last reseed may be older than the request: no live "
+    "source is healthy; see `hwentropy sources`"
 )
 
 

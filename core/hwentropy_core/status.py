@@ -150,6 +150,16 @@ class ServiceStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reseeded:
+    """A reseed that was asked for."""
+
+    generation: int
+    """The new one."""
+    live: bool = False
+    """Whether live sources made it; else generators alone, as none of those was healthy."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SelfTest:
     """The outcome of an on-demand health test."""
 

@@ -112,9 +112,11 @@ class Fresh(Message):
     """Supervisor: whether a connection's request for fresh entropy was met."""
 
     kind = b"F"
-    layout = struct.Struct("=Q?")
+    layout = struct.Struct("=Q??")
     id: int
     met: bool
+    live: bool
+    """Whether it was met by live sources."""
 
 
 @dataclass(frozen=True, slots=True)

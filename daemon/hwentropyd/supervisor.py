@@ -18,7 +18,7 @@ from typing import Final
 
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.page import boottime
-from hwentropy_core.status import ServiceStatus
+from hwentropy_core.status import Reseeded, ServiceStatus
 
 from .channel import Fresh
 from .child import Children
@@ -162,8 +162,8 @@ class Supervisor:
         """Make `run` return."""
         self._stop.set()
 
-    async def reseed(self) -> int:
-        """Reseed from entropy collected from now on; returns the new generation.
+    async def reseed(self) -> Reseeded:
+        """Reseed from entropy collected from now on.
 
         Raises NotEnoughEntropyError after `prediction_resistance_seconds`.
         """
@@ -181,7 +181,7 @@ class Supervisor:
             self._forget(answered)
         if not answer.met:
             raise NotEnoughEntropyError(f"{answer.reason}; see `hwentropy sources`")
-        return generation
+        return Reseeded(generation=generation, live=answer.live)
 
     async def test_source(self, name: str) -> TestResult:
         """Run a source's on-demand health test; raises UnknownSourceError."""
@@ -209,7 +209,7 @@ class Supervisor:
 
     def _want_fresh(self, worker: WorkerHandle, number: int) -> None:
         who = (worker.number, number)
-        self._waiting[who] = lambda answer: worker.send(Fresh(number, answer.met))
+        self._waiting[who] = lambda answer: worker.send(Fresh(number, answer.met, answer.live))
         self._handle(seeder.FreshWanted(who))
 
     def _connection_ended(self, worker: WorkerHandle, number: int) -> None:

@@ -15,6 +15,7 @@ from hwentropy import (
     ProtocolError,
     Timeout,
 )
+from hwentropy.control import Reseeded
 from hwentropy.endpoint import unreachable
 from hwentropy_core.limits import MAX_CONTROL_MESSAGE
 from hwentropy_core.varlink import encode
@@ -38,25 +39,34 @@ def test_several_calls_on_one_connection(daemon: FakeDaemon) -> None:
     """Sources, Reseed and TestSource, with their parameters."""
     daemon.control |= {
         "Sources": replies.sources(replies.source("os"), replies.source("tpm2", "absent")),
-        "Reseed": {"generation": 5},
+        "Reseed": {"generation": 5, "live": True},
         "TestSource": {"passed": True, "samples": 1024, "reason": ""},
     }
     with Control(daemon.control_path, timeout=30) as control:
         assert [s.state for s in control.sources()] == ["healthy", "absent"]
-        assert control.reseed() == 5
+        assert control.reseed() == Reseeded(generation=5, live=True)
         assert control.test_source("os").passed
     assert daemon.calls[-1]["parameters"] == {"name": "os"}
     assert daemon.connections == 1
 
 
+def test_a_daemon_that_does_not_say_how_fresh_a_reseed_is_is_not_live(
+    daemon: FakeDaemon,
+) -> None:
+    """One of before the key."""
+    daemon.control["Reseed"] = {"generation": 5}
+    with Control(daemon.control_path, timeout=30) as control:
+        assert control.reseed() == Reseeded(generation=5, live=False)
+
+
 def test_an_error_reply_keeps_its_name_and_parameters(daemon: FakeDaemon) -> None:
     """A ControlError, after which the connection goes on."""
     daemon.control["TestSource"] = replies.error("UnknownSource", name="x", known=["os"])
-    daemon.control["Reseed"] = {"generation": 5}
+    daemon.control["Reseed"] = {"generation": 5, "live": True}
     with Control(daemon.control_path, timeout=30) as control:
         with pytest.raises(ControlError) as caught:
             control.test_source("x")
-        assert control.reseed() == 5
+        assert control.reseed() == Reseeded(generation=5, live=True)
     assert caught.value.name == "org.hwentropy.Control.UnknownSource"
     assert caught.value.parameters == {"name": "x", "known": ["os"]}
     assert str(caught.value).endswith(".UnknownSource (name: 'x', known: ['os'])")

@@ -85,8 +85,12 @@ def test_connections_that_wait_are_answered_and_others_are_not(
             await supervisor.reseed()  # which was asked for last, so refused last
 
     run(scenario)
-    assert [call.args for call in one.send.call_args_list] == [(Fresh(7, met=False),)]
-    assert [call.args for call in two.send.call_args_list] == [(Fresh(8, met=False),)]
+    assert [call.args for call in one.send.call_args_list] == [
+        (Fresh(7, met=False, live=False),)
+    ]
+    assert [call.args for call in two.send.call_args_list] == [
+        (Fresh(8, met=False, live=False),)
+    ]
 
 
 def test_a_decision_that_cannot_be_carried_out_ends_the_daemon(

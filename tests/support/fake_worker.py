@@ -75,7 +75,7 @@ async def until(condition: Callable[[], bool]) -> None:
 def fill(worker: WorkerHandle) -> int:
     """Send numbered messages until some have to wait; how many there are."""
     for number in range(5_000):
-        worker.send(Fresh(number, met=True))
+        worker.send(Fresh(number, met=True, live=True))
         if worker.waiting >= 5:
             return number + 1
     raise AssertionError("none waits: the channel holds some hundred")

@@ -4,7 +4,7 @@ import click
 
 from hwentropy_core.errors import HwentropyError
 
-from .exits import ExitCode
+from .exits import ExitCode, warn_not_live
 from .layout import printable
 from .progress import SlowDisplay
 from .runtime import Runtime
@@ -15,8 +15,10 @@ from .runtime import Runtime
 def reseed(runtime: Runtime) -> ExitCode:
     """Reseed the daemon from its sources now, at full strength."""
     with SlowDisplay("reseeding"), runtime.control() as control:
-        generation = control.reseed()
-    click.echo(f"reseeded: generation {generation}")
+        done = control.reseed()
+    click.echo(f"reseeded: generation {done.generation}")
+    if not done.live:
+        warn_not_live("the reseed")
     return ExitCode.FINE
 
 

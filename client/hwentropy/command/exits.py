@@ -15,6 +15,7 @@ import click
 
 from hwentropy.errors import (
     DEGRADED,
+    NOT_LIVE,
     ControlError,
     DaemonUnavailable,
     NotPermitted,
@@ -79,6 +80,11 @@ def _judge_control(error: ControlError) -> tuple[ExitCode, str]:
 def warn_degraded() -> None:
     """Say that the values are good, and that the daemon needs looking after."""
     click.echo(f"hwentropy: warning: {DEGRADED}", err=True)
+
+
+def warn_not_live(what: str) -> None:
+    """Say of what was asked to be fresh how fresh it is."""
+    click.echo(f"hwentropy: warning: {what} was {NOT_LIVE}", err=True)
 
 
 def die_of(number: signal.Signals) -> NoReturn:

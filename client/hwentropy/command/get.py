@@ -14,7 +14,7 @@ from hwentropy_core.limits import MAX_READ
 from hwentropy_core.memory import wipe
 
 from .exclusive import OneOf
-from .exits import ExitCode, judge, warn_degraded
+from .exits import ExitCode, judge, warn_degraded, warn_not_live
 from .layout import printable
 from .output import OutputError, open_output, write_all
 from .progress import WAITING, SlowDisplay
@@ -54,7 +54,7 @@ class _Seconds(click.FloatRange):
     "--prediction-resistance",
     is_flag=True,
     help="Have the daemon collect fresh entropy first, for each MiB, at most four times "
-    "a second.",
+    "a second; a warning says so where no live source is healthy.",
 )
 @click.option(
     "--no-wait", is_flag=True, help="Fail at once if the daemon has had no first seed."
@@ -80,7 +80,8 @@ def get(
 
     N is a number of bytes; K, M, G and T stand for powers of 1,024, kB, MB and
     so on for powers of 1,000.  Bytes served while the daemon is degraded are
-    written, with a warning.
+    written, with a warning; so are those of --prediction-resistance where no live
+    source is healthy.
     """
     to_terminal = output in {None, "-"} and sys.stdout.isatty()
     if encoding is None and to_terminal:
@@ -90,7 +91,7 @@ def get(
         )
     buffer = memoryview(bytearray(min(size, PIECE)))
     done = 0
-    degraded = False
+    degraded = not_live = False
     try:
         with (
             runtime.client(timeout) as client,
@@ -105,6 +106,7 @@ def get(
                         piece, block=not no_wait, prediction_resistance=prediction_resistance
                     )
                 degraded = degraded or client.degraded
+                not_live = not_live or client.not_live
                 write_all(stream, _encode(piece, encoding))
                 done += len(piece)
                 display.advance(len(piece))
@@ -120,6 +122,8 @@ def get(
         wipe(buffer)
     if degraded:
         warn_degraded()
+    if not_live:
+        warn_not_live("prediction resistance")
     return ExitCode.FINE
 
 

@@ -271,7 +271,7 @@ class Control:
 
     async def _reseed(self, _: _Parameters) -> _Parameters:
         try:
-            return {"generation": await self._supervisor.reseed()}
+            return asdict(await self._supervisor.reseed())
         except NotEnoughEntropyError as error:
             raise _VarlinkError(
                 f"{varlink.INTERFACE}.NotEnoughEntropy", reason=str(error)

@@ -170,6 +170,8 @@ class Answer:
     who: Hashable
     met: bool
     reason: str = ""
+    live: bool = False
+    """Whether live sources met it."""
 
 
 Action: TypeAlias = Demand | Reseed | Forget | Publish | Announce | Answer

@@ -22,13 +22,12 @@ from collections.abc import Callable
 from typing import Final
 
 from hwentropy_core.page import ServiceState
-from hwentropy_core.wire import Status
 from hwentropyd.channel import Assign
 
 from . import protocols
 from .connection import Buffers, ClientConnection, Load, OneTurn
 from .drbg import WorkerDrbg
-from .protocols import LeaseTerms, Wait
+from .protocols import FreshAnswer, LeaseTerms, Wait
 from .quota import Quotas
 from .turns import Turns
 
@@ -149,15 +148,15 @@ class Engine:
         """User, requests over quota, requests not permitted: new ones since the last call."""
         return self._quotas.take_refused()
 
-    def answer_fresh(self, number: int, status: Status) -> None:
-        """Tell a connection how its request for fresh entropy ended; OK when it was met."""
+    def answer_fresh(self, number: int, answer: FreshAnswer) -> None:
+        """Tell a connection how its request for fresh entropy ended."""
         with self._lock:
             waiting = self._waiting.get(number)
             if waiting is None or waiting[1] is not Wait.FRESH:
                 return
             del self._waiting[number]
         connection = waiting[0]
-        connection.protocol.fresh = status
+        connection.protocol.fresh = answer
         self._put_back(connection, Wait.YIELD)
 
     def drain(self, seconds: float) -> None:

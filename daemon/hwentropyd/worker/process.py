@@ -20,7 +20,7 @@ from hwentropyd import channel, confinement
 from .drbg import WorkerDrbg
 from .engine import Engine
 from .outbox import Outbox
-from .protocols import LeaseTerms
+from .protocols import FreshAnswer, LeaseTerms
 from .settings import WorkerSettings
 
 #: Seconds for what has begun when told to stop; the supervisor allows 0.85 in all.
@@ -64,10 +64,10 @@ class WorkerProcess:
             elif isinstance(message, channel.Forget):
                 self._generator.forget()
             elif isinstance(message, channel.Fresh):
-                met = Status.OK if message.met else Status.FAILED_CLOSED
-                self._engine.answer_fresh(message.id, met)
+                status = Status.OK if message.met else Status.FAILED_CLOSED
+                self._engine.answer_fresh(message.id, FreshAnswer(status, live=message.live))
             elif isinstance(message, channel.FreshRefused):
-                self._engine.answer_fresh(message.id, Status.OVER_QUOTA)
+                self._engine.answer_fresh(message.id, FreshAnswer(Status.OVER_QUOTA))
             elif isinstance(message, channel.Wake):
                 self._engine.resume()
             elif isinstance(message, channel.Ping):

@@ -16,8 +16,15 @@ from hwentropy.command.get import PIECE
 from hwentropy.command.progress import WAITING, SlowDisplay
 from hwentropy.command.size import parse_size
 from hwentropy_core.limits import MAX_READ
-from hwentropy_core.wire import ReplyFlag, Request, RequestFlag, Status, encode_reply
-from support.fake_server import FakeDaemon
+from hwentropy_core.wire import (
+    Refusal,
+    ReplyFlag,
+    Request,
+    RequestFlag,
+    Status,
+    encode_reply,
+)
+from support.fake_server import FakeDaemon, Peer
 from support.terminal import in_terminal
 
 ROOT = Path(__file__).parents[3]
@@ -218,6 +225,25 @@ def test_served_while_degraded_is_a_warning(
     out, err = capfd.readouterr()
     assert out == daemon.handed_out.hex() + "\n"
     assert "degraded: too few healthy sources" in err
+
+
+def test_prediction_resistance_without_a_live_source_is_a_warning(
+    daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The bytes come, exit code 0, and standard error says what they are worth."""
+
+    def answer(peer: Peer, request: Request | Refusal) -> None:
+        assert isinstance(request, Request)
+        asked = request.flags & RequestFlag.PREDICTION_RESISTANCE
+        peer.send(peer.reply(request, ReplyFlag.NOT_LIVE if asked else 0))
+
+    daemon.handler = answer
+    assert get(daemon, "5", "--hex", "--prediction-resistance") == 0
+    out, err = capfd.readouterr()
+    assert out == daemon.handed_out.hex() + "\n"
+    assert err.startswith("hwentropy: warning: prediction resistance was met by generators")
+    assert get(daemon, "5", "--hex") == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_a_terminal_is_told_what_it_waits_for(

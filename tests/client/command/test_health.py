@@ -204,9 +204,14 @@ def test_reseed_tells_the_generation(
     daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The new generation, or exit code 1 with the daemon's reason."""
-    daemon.control["Reseed"] = {"generation": 8}
+    daemon.control["Reseed"] = {"generation": 8, "live": True}
     assert hwentropy(daemon, "reseed") == 0
-    assert capfd.readouterr().out == "reseeded: generation 8\n"
+    assert capfd.readouterr() == ("reseeded: generation 8\n", "")
+    daemon.control["Reseed"] = {"generation": 9, "live": False}
+    assert hwentropy(daemon, "reseed") == 0
+    out, err = capfd.readouterr()
+    assert out == "reseeded: generation 9\n"
+    assert err.startswith("hwentropy: warning: the reseed was met by generators alone")
     daemon.control["Reseed"] = replies.error("NotEnoughEntropy", reason="too few; see X")
     assert hwentropy(daemon, "reseed") == 1
     assert capfd.readouterr().err == "hwentropy: not reseeded: too few; see X\n"

@@ -174,7 +174,7 @@ def test_an_answer_for_a_worker_that_has_just_gone_is_forgotten() -> None:
             (worker,) = pool.workers
             worker.close()
             pool.workers.clear()
-            worker.send(Fresh(1, met=True))
+            worker.send(Fresh(1, met=True, live=True))
 
     asyncio.run(scenario())
 

@@ -45,7 +45,7 @@ from hwentropyd.worker import drbg as generator_module
 from hwentropyd.worker import protocols
 from hwentropyd.worker.connection import CHUNK_BYTES, TURN_BYTES, Buffers, ClientConnection
 from hwentropyd.worker.drbg import WorkerDrbg
-from hwentropyd.worker.protocols import LeaseTerms, Wait
+from hwentropyd.worker.protocols import FreshAnswer, LeaseTerms, Wait
 from hwentropyd.worker.protocols.native import FAST_PATH_BYTES, NativeProtocol
 from hwentropyd.worker.quota import Quota
 from support.assigned import assigned
@@ -450,25 +450,33 @@ def test_prediction_resistance_waits_for_its_answer(bench: Bench, status: Status
     """The bytes when fresh entropy came, an error and none when it did not."""
     assert statuses(bench.ask(read(16, 1) + read(32, 2, 2) + read(16, 3))) == [(1, Status.OK)]
     assert bench.waits[-1] is Wait.FRESH
-    bench.protocol.fresh = status
+    bench.protocol.fresh = FreshAnswer(status)
     assert statuses(bench.settle()) == [(2, status), (3, Status.OK)]
+
+
+@pytest.mark.parametrize("flags", [ReplyFlag(0), ReplyFlag.NOT_LIVE])
+def test_an_answer_says_whether_it_is_live(bench: Bench, flags: ReplyFlag) -> None:
+    """NOT_LIVE with what generators alone met, and with no other reply."""
+    assert bench.ask(read(32, 1, 2) + read(16, 2)) == []
+    bench.protocol.fresh = FreshAnswer(Status.OK, live=not flags)
+    assert [reply.flags for reply, _ in bench.settle()] == [flags, ReplyFlag(0)]
 
 
 def test_every_request_with_prediction_resistance_asks_anew(bench: Bench) -> None:
     """One answer is for one request."""
     bench.client.sendall(read(32, 1, 2) + read(32, 2, 2))
     assert bench.settle() == []
-    bench.protocol.fresh = Status.OK
+    bench.protocol.fresh = FreshAnswer(Status.OK, live=True)
     assert statuses(bench.settle()) == [(1, Status.OK)]
     assert bench.waits[-1] is Wait.FRESH
-    bench.protocol.fresh = Status.OK
+    bench.protocol.fresh = FreshAnswer(Status.OK, live=True)
     assert statuses(bench.settle()) == [(2, Status.OK)]
 
 
 def test_an_answer_does_not_outlive_its_request(bench: Bench) -> None:
     """It came, and the service failed before it was used: the next request asks again."""
     assert bench.ask(read(32, 1, 2)) == []
-    bench.protocol.fresh = Status.OK
+    bench.protocol.fresh = FreshAnswer(Status.OK, live=True)
     bench.page.state = ServiceState.FAILED
     assert statuses(bench.settle()) == [(1, Status.FAILED_CLOSED)]
     bench.page.state = ServiceState.OK

@@ -22,7 +22,7 @@ from hwentropyd.worker import engine as module
 from hwentropyd.worker.connection import Buffers, ClientConnection, Load, OneTurn
 from hwentropyd.worker.drbg import WorkerDrbg
 from hwentropyd.worker.engine import Engine
-from hwentropyd.worker.protocols import LeaseTerms, Reply, Wait
+from hwentropyd.worker.protocols import FreshAnswer, LeaseTerms, Reply, Wait
 from support.assigned import assigned
 
 PATIENCE = 20.0
@@ -335,18 +335,18 @@ class AtAnswer:
 
     def __init__(self, do: Callable[[], None]) -> None:
         self._do = do
-        self._given: Status | None = None
+        self._given: FreshAnswer | None = None
         self._done = False
 
     @property
-    def fresh(self) -> Status | None:
+    def fresh(self) -> FreshAnswer | None:
         """How the request for fresh entropy ended."""
         return self._given
 
     @fresh.setter
-    def fresh(self, status: Status | None) -> None:
+    def fresh(self, answer: FreshAnswer | None) -> None:
         self._do()
-        self._given = status
+        self._given = answer
 
     def next(self) -> Reply | Wait:
         """Fresh entropy first."""
@@ -376,7 +376,7 @@ def test_a_connection_that_ends_on_its_way_back_is_left_alone(
     clients = [bench.connect() for _ in made]
     until(lambda: bench.waiting(Wait.FRESH) == 2)
     for number in (0, 1):
-        bench.engine.answer_fresh(number, Status.OK)
+        bench.engine.answer_fresh(number, FreshAnswer(Status.OK, live=True))
     assert exactly(clients[1], 1) == AtAnswer.REPLY
     assert bench.ended == [0]
 
@@ -393,10 +393,10 @@ def test_a_request_for_fresh_entropy_is_passed_on_and_answered(
     until(lambda: bench.waiting(Wait.FRESH) == 2)
     bench.engine.resume()
     assert bench.waiting(Wait.FRESH) == 2
-    bench.engine.answer_fresh(0, status)
+    bench.engine.answer_fresh(0, FreshAnswer(status, live=True))
     assert reply(clients[0])[:2] == (1, status)
     assert bench.waiting(Wait.FRESH) == 1
-    bench.engine.answer_fresh(1, Status.OK)
+    bench.engine.answer_fresh(1, FreshAnswer(Status.OK, live=True))
     assert reply(clients[1])[:2] == (1, Status.OK)
 
 
@@ -407,11 +407,11 @@ def test_an_answer_to_nobody_is_nothing(bench: Bench) -> None:
     until(lambda: bench.waiting(Wait.FRESH) == 1)
     client.close()
     until(lambda: bench.ended == [0])
-    bench.engine.answer_fresh(0, Status.OK)
-    bench.engine.answer_fresh(99, Status.OK)
+    bench.engine.answer_fresh(0, FreshAnswer(Status.OK, live=True))
+    bench.engine.answer_fresh(99, FreshAnswer(Status.OK, live=True))
     other = bench.connect()
     other.sendall(read(32, 2))
-    bench.engine.answer_fresh(1, Status.OK)
+    bench.engine.answer_fresh(1, FreshAnswer(Status.OK, live=True))
     assert reply(other)[:2] == (2, Status.OK)
 
 

@@ -117,8 +117,8 @@ def test_the_end_of_a_connection_is_reported(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (lambda number: channel.Fresh(number, met=True), Status.OK),
-        (lambda number: channel.Fresh(number, met=False), Status.FAILED_CLOSED),
+        (lambda number: channel.Fresh(number, met=True, live=True), Status.OK),
+        (lambda number: channel.Fresh(number, met=False, live=False), Status.FAILED_CLOSED),
         (channel.FreshRefused, Status.OVER_QUOTA),
     ],
 )

@@ -7,11 +7,11 @@ from hwentropyd.channel import Assign
 from hwentropyd.role import Role
 from hwentropyd.worker.drbg import WorkerDrbg
 
-from .contract import LeaseTerms, Quota, Reply, ServerProtocol, Wait
+from .contract import FreshAnswer, LeaseTerms, Quota, Reply, ServerProtocol, Wait
 from .native import NativeProtocol
 from .stream import StreamProtocol
 
-__all__ = ["LeaseTerms", "Quota", "Reply", "ServerProtocol", "Wait", "make"]
+__all__ = ["FreshAnswer", "LeaseTerms", "Quota", "Reply", "ServerProtocol", "Wait", "make"]
 
 
 def make(

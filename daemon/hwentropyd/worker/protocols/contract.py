@@ -88,6 +88,16 @@ class Quota(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class FreshAnswer:
+    """How a request for fresh entropy ended."""
+
+    status: Status
+    """OK when it was met."""
+    live: bool = False
+    """Whether live sources met it."""
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseTerms:
     """What comes with every lease."""
 
@@ -106,7 +116,7 @@ class ServerProtocol(Protocol):
     """Whether the connection ends after the replies it has given."""
     requests: int
     """Requests answered so far."""
-    fresh: Status | None
+    fresh: FreshAnswer | None
     """How its request for fresh entropy ended, once that is known."""
 
     def feed(self, data: memoryview) -> None:

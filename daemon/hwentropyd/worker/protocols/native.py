@@ -23,7 +23,7 @@ from hwentropy_core.wire import (
 )
 from hwentropyd.worker.drbg import WorkerDrbg
 
-from .contract import LeaseTerms, Quota, Reply, Wait
+from .contract import FreshAnswer, LeaseTerms, Quota, Reply, Wait
 
 #: Requests up to here are answered in the shortest way when they come alone.  Their
 #: bytes take no more than some ten microseconds, so nobody waits for them to be made.
@@ -70,7 +70,7 @@ class NativeProtocol:
         self, generator: WorkerDrbg, terms: LeaseTerms, quota: Quota, *, may_have_fresh: bool
     ) -> None:
         self.requests = 0
-        self.fresh: Status | None = None
+        self.fresh: FreshAnswer | None = None
         self.closing = False
         self._generator = generator
         self._reader = RequestReader()
@@ -151,9 +151,11 @@ class NativeProtocol:
                 return Reply(encode_reply(Status.NOT_PERMITTED, request.tag))
             if fresh is None:
                 return Wait.FRESH
-            if fresh is not Status.OK:
-                return Reply(encode_reply(fresh, request.tag))
+            if fresh.status is not Status.OK:
+                return Reply(encode_reply(fresh.status, request.tag))
         flags = ReplyFlag.DEGRADED if state is ServiceState.DEGRADED else ReplyFlag(0)
+        if fresh is not None and not fresh.live:
+            flags |= ReplyFlag.NOT_LIVE
         lease = request.op is Op.LEASE
         quota = self._quota
         if not (quota.admit_lease() if lease else quota.admit_read(request.length)):

@@ -3,10 +3,9 @@
 from typing import ClassVar
 
 from hwentropy_core.page import ServiceState
-from hwentropy_core.wire import Status
 from hwentropyd.worker.drbg import WorkerDrbg
 
-from .contract import Quota, Reply, Wait
+from .contract import FreshAnswer, Quota, Reply, Wait
 
 
 class StreamProtocol:
@@ -19,7 +18,7 @@ class StreamProtocol:
     def __init__(self, generator: WorkerDrbg, quota: Quota) -> None:
         self.requests = 0
         self.closing = False
-        self.fresh: Status | None = None
+        self.fresh: FreshAnswer | None = None
         self._generator = generator
         self._quota = quota
 
