@@ -118,6 +118,15 @@ def sufficient(
     return left(done, policy.min_groups) >= FULL_STRENGTH
 
 
+def meets_live(credits_: Mapping[str, float]) -> bool:
+    """Whether these credits, of live sources alone, are prediction resistance by themselves.
+
+    All of them together: whoever knows the state learns nothing that follows while there
+    are a generator's 256 bits and the 64 of a full-entropy seed that they do not know.
+    """
+    return sum(credits_.values()) >= MIN_SEED_BITS
+
+
 def on_two_groups(credits_: Mapping[str, float], holds: Mapping[str, float]) -> bool:
     """Whether two groups, of healthy ones that are two or more, each carry the seed."""
     carry = sum(

@@ -131,9 +131,15 @@ class Pool:
                 wipe(one.data)
         self._sources.clear()
 
-    def group_credits(self, since: float | None = None) -> dict[str, float]:
-        """Credited bits by group, of contributions started at `since` or later."""
-        return {group: best.credit for group, best in _best(self._sums(since)).items()}
+    def group_credits(
+        self, since: float | None = None, *, live: bool = False
+    ) -> dict[str, float]:
+        """Credited bits by group, of contributions started at `since` or later.
+
+        With `live` those of live sources alone.
+        """
+        sums = self._sums(since, live=live)
+        return {group: best.credit for group, best in _best(sums).items()}
 
     def begun(self, groups: Container[str]) -> dict[str, float]:
         """Of these groups, those with credit, and when the first of it was begun."""
@@ -165,11 +171,15 @@ class Pool:
         self._sources.clear()
         return Seed(materials, credited, frozenset(best), brought)
 
-    def _sums(self, since: float | None = None) -> dict[tuple[str, str], _Sum]:
+    def _sums(
+        self, since: float | None = None, *, live: bool = False
+    ) -> dict[tuple[str, str], _Sum]:
         """By group and source, what has any credit."""
         sums: dict[tuple[str, str], _Sum] = {}
         for source, contributions in self._sources.items():
             for one in contributions:
+                if live and one.backing is not None:
+                    continue
                 if one.bits and (since is None or one.started >= since):
                     key = (one.group, source)
                     if key in sums:

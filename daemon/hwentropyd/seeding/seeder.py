@@ -295,8 +295,11 @@ class Seeder:
 
     def _sufficient_since(self, now: float) -> Callable[[float], bool]:
         holds = self._holds()
+        needs_live = self._has_live()
 
         def sufficient(since: float) -> bool:
+            if needs_live and not credit.meets_live(self._pool.group_credits(since, live=True)):
+                return False
             return credit.sufficient(
                 self._policy.seed,
                 self._pool.group_credits(since),
@@ -308,6 +311,7 @@ class Seeder:
 
     def _reseed(self, now: float, cause: Cause, since: float) -> list[Action]:
         met = self._fresh.take(self._fresh.met(self._sufficient_since(now)))
+        live = self._has_live()
         seed = self._pool.take(since)
         before = self._availability.state
         self._availability.reseeded(now, seed.groups)
@@ -316,7 +320,7 @@ class Seeder:
         actions: list[Action] = [Reseed(seed, cause), self._publish()]
         if before is not self._availability.state:
             actions.append(self._announce())
-        return [*actions, *(Answer(who, met=True) for who in met)]
+        return [*actions, *(Answer(who, met=True, live=live) for who in met)]
 
     def _evaluate_and_demand_once(self, now: float) -> list[Action]:
         """Sources are asked when a reseed comes due by what they gave, and not again for it.
@@ -355,7 +359,8 @@ class Seeder:
         if not overdue:
             return []
         why = credit.shortage(self._policy.seed, self._holds())
-        reason = why or "the healthy sources did not give a fresh seed in time"
+        healthy = "live" if self._has_live() else "healthy"
+        reason = why or f"the {healthy} sources did not give a fresh seed in time"
         return [Answer(who, met=False, reason=reason) for who in overdue]
 
     def _publish(self) -> Publish:
@@ -363,6 +368,13 @@ class Seeder:
 
     def _announce(self) -> Announce:
         return Announce(self._availability.state, self._availability.reason)
+
+    def _has_live(self) -> bool:
+        """Whether a live credited source is healthy: then fresh requests are met by such."""
+        return any(
+            source.usable and source.credited and source.strength is None
+            for source in self._sources
+        )
 
     def _holds(self) -> dict[str, float]:
         """The healthy credited groups, and how many bits each can give a seed."""

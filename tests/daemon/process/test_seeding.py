@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hwentropy_sources.contract import SourceAbsent
+from hwentropy_sources.cpu.rdseed import Rdseed
 from support.daemon import ONLY_OS, Daemon, only
 from support.needed import needs
 from support.raw_client import (
@@ -15,6 +17,7 @@ from support.raw_client import (
     FAILED_CLOSED,
     LEASE,
     MAX_READ,
+    NOT_LIVE,
     NOT_SEEDED,
     OK,
     PREDICTION_RESISTANCE,
@@ -35,6 +38,15 @@ with_tpm = needs(missing_swtpm())
 
 #: Bits that the kernel's generator holds, and those of a TPM: less than a seed's 320.
 HELD = 256
+
+
+def missing_rdseed() -> str | None:
+    """Why there is no RDSEED here, or nothing."""
+    try:
+        Rdseed().open()
+    except SourceAbsent as absent:
+        return str(absent)
+    return None
 
 
 def tpm_config(tpm: SoftwareTpm, *others: str, pool: str = "") -> str:
@@ -224,6 +236,28 @@ def test_more_bits_than_the_kernel_holds_are_waited_for() -> None:
         assert status["reason"] == reason
         assert daemon.read(16, DONT_BLOCK).status == NOT_SEEDED
         daemon.check_log()
+
+
+def test_prediction_resistance_of_the_kernel_alone_is_said_to_be_not_live() -> None:
+    """Its generator is not ours to reseed: NOT_LIVE, on such a request only; Reseed as well."""
+    with Daemon(ONLY_OS) as daemon, daemon.connect() as sock:
+        for flags, marks in ((0, 0), (PREDICTION_RESISTANCE, NOT_LIVE), (0, 0)):
+            reply = ask(sock, 32, flags)
+            assert (reply.status, reply.flags) == (OK, marks)
+        assert daemon.call("Reseed")["live"] is False
+        daemon.check()
+
+
+@needs(missing_rdseed())
+def test_prediction_resistance_is_of_live_sources_where_there_is_one() -> None:
+    """With RDSEED beside the kernel's generator: no mark."""
+    with Daemon(only("os", "rdseed")) as daemon, daemon.connect() as sock:
+        daemon.wait_for_source("rdseed", "healthy")
+        for _ in range(4):
+            reply = ask(sock, 32, PREDICTION_RESISTANCE)
+            assert (reply.status, reply.flags) == (OK, 0)
+        assert daemon.call("Reseed")["live"] is True
+        daemon.check()
 
 
 @with_tpm

@@ -401,7 +401,7 @@ def test_a_fresh_request_is_met_by_what_is_read_after_it() -> None:
     reseed, _, answer = bench.give(1.2, started=1.1)
     assert isinstance(reseed, Reseed)
     assert reseed.cause is Cause.REQUESTED
-    assert answer == Answer("x", met=True)
+    assert answer == Answer("x", met=True, live=True)
     assert bench.seeder.wake_at == 61.2  # for the next one by time
 
 
@@ -410,7 +410,78 @@ def test_a_fresh_request_takes_a_seed_of_full_strength() -> None:
     bench = Bench().seeded()
     bench.at(1.0, FreshWanted("x"))
     assert bench.give(1.1, FULL - 1) == []
-    assert only(Answer, bench.give(1.2, 1.0)) == [Answer("x", met=True)]
+    assert only(Answer, bench.give(1.2, 1.0)) == [Answer("x", met=True, live=True)]
+
+
+def live_and_kernel() -> Bench:
+    """Source 0 is live, source 1 the kernel's generator; seeded at 0."""
+    return Bench(AnySource("noise", "cpu"), AnySource("os", "kernel", strength=256)).seeded()
+
+
+def test_a_live_source_alone_meets_a_fresh_request_where_one_is_healthy() -> None:
+    """What a generator gives after the request may be of before it: it counts nothing."""
+    bench = live_and_kernel()
+    bench.at(1.0, FreshWanted("x"))
+    for now in (1.1, 1.2, 2.0):
+        assert only(Answer, bench.give(now, source=1)) == []
+    assert only(Answer, bench.give(2.1, FULL - 1)) == []
+    assert only(Answer, bench.give(2.2, 1)) == [Answer("x", met=True, live=True)]
+
+
+def test_what_a_live_source_gave_before_the_request_does_not_meet_it() -> None:
+    """However much the kernel gives after it."""
+    bench = live_and_kernel()
+    bench.give(0.9)
+    bench.at(1.0, FreshWanted("x"))
+    bench.give(1.1, started=0.99)
+    assert only(Answer, bench.give(1.2, source=1)) == []
+    assert only(Answer, bench.at(11.0, Tick())) == [
+        Answer("x", met=False, reason="the live sources did not give a fresh seed in time")
+    ]
+
+
+@pytest.mark.parametrize("why", ["not healthy", "not credited"])
+def test_generators_meet_a_fresh_request_where_no_live_source_counts(why: str) -> None:
+    """With the 256 bits that the kernel's holds; and the answer says so."""
+    bench = live_and_kernel()
+    noise = bench.sources[0]
+    if why == "not healthy":
+        noise.usable = False
+    else:
+        noise.credited = False
+    bench.at(1.0, FreshWanted("x"))
+    assert only(Answer, bench.give(0.9, source=1, started=0.9)) == []
+    answers = [*only(Answer, bench.give(1.1, source=1)), *only(Answer, bench.at(2.0, Tick()))]
+    assert answers == [Answer("x", met=True, live=False)]
+
+
+def test_a_live_source_that_goes_while_somebody_waits_is_not_waited_for() -> None:
+    """What it gave counts nothing; generators then meet the request, which is told of it."""
+    bench = live_and_kernel()
+    bench.at(1.0, FreshWanted("x"))
+    bench.give(1.1, FULL / 2)
+    assert only(Answer, bench.give(2.0, source=1)) == []
+    bench.sources[0].usable = False
+    answers = only(Answer, bench.at(2.1, SourceChanged("noise", usable=False)))
+    assert answers == [Answer("x", met=True, live=False)]
+
+
+def test_several_live_sources_meet_it_together() -> None:
+    """Groups of their own, of which no one has enough."""
+    bench = Bench(AnySource("a", "x"), AnySource("b", "y")).seeded()
+    bench.at(1.0, FreshWanted("x"))
+    assert only(Answer, bench.give(1.1, 200.0)) == []
+    assert only(Answer, bench.give(1.2, 100.0, source=1)) == []
+    assert only(Answer, bench.give(1.3, 20.0, source=1)) == [Answer("x", met=True, live=True)]
+
+
+def test_live_sources_of_one_group_count_once() -> None:
+    """Two of the same origin are no more than the better one."""
+    bench = Bench(AnySource("a", "x"), AnySource("b", "x")).seeded()
+    bench.at(1.0, FreshWanted("x"))
+    assert only(Answer, bench.give(1.1, 200.0)) == []
+    assert only(Answer, bench.give(1.2, 200.0, source=1)) == []
+    assert only(Answer, bench.give(1.3, 120.0)) == [Answer("x", met=True, live=True)]
 
 
 def test_one_reseed_meets_all_whom_it_can() -> None:
@@ -420,7 +491,9 @@ def test_one_reseed_meets_all_whom_it_can() -> None:
         bench.at(1.0, FreshWanted(number))
     bench.at(1.2, FreshWanted("late"))
     actions = bench.give(1.3, started=1.1)
-    assert only(Answer, actions) == [Answer(number, met=True) for number in range(100)]
+    assert only(Answer, actions) == [
+        Answer(number, met=True, live=True) for number in range(100)
+    ]
     assert len(only(Reseed, actions)) == 1
     assert bench.seeder.wake_at == pytest.approx(1.3 + FRESH_SECONDS)
 
@@ -433,7 +506,7 @@ def test_a_reseed_for_its_own_sake_meets_them_too() -> None:
     reseed, _, answer = bench.give(60.0, started=60.0)
     assert isinstance(reseed, Reseed)
     assert reseed.cause is Cause.SCHEDULED_TIME
-    assert answer == Answer("x", met=True)
+    assert answer == Answer("x", met=True, live=True)
 
 
 def flood(bench: Bench, seconds: float, *, reads: float) -> int:
@@ -481,7 +554,7 @@ def test_samples_that_come_anyway_are_kept_for_the_next_turn() -> None:
     at = bench.seeder.wake_at
     assert at is not None
     assert at == pytest.approx(10.0 + FRESH_SECONDS)
-    assert only(Answer, bench.at(at, Tick())) == [Answer("y", met=True)]
+    assert only(Answer, bench.at(at, Tick())) == [Answer("y", met=True, live=True)]
 
 
 def test_sources_are_asked_again_while_somebody_waits() -> None:
@@ -495,7 +568,7 @@ def test_sources_are_asked_again_while_somebody_waits() -> None:
 @pytest.mark.parametrize(
     ("usable", "why"),
     [
-        (True, "the healthy sources did not give a fresh seed in time"),
+        (True, "the live sources did not give a fresh seed in time"),
         (False, "0 healthy credited groups of sources, min_groups asks for 1"),
     ],
 )
@@ -517,7 +590,7 @@ def test_who_is_gone_is_not_answered() -> None:
     bench.at(1.0, FreshWanted("x"))
     bench.at(1.0, FreshWanted("y"))
     assert bench.at(1.0, FreshCancelled("x")) == []
-    assert only(Answer, bench.give(1.1)) == [Answer("y", met=True)]
+    assert only(Answer, bench.give(1.1)) == [Answer("y", met=True, live=True)]
     bench.at(2.0, FreshWanted("z"))
     bench.at(2.0, FreshCancelled("z"))
     assert bench.seeder.wake_at == 61.1  # for the next one by time
@@ -580,6 +653,6 @@ def test_who_waits_for_fresh_entropy_waits_for_that_of_this_copy(usable: bool) -
     bench.at(7.1, Cloned("a sign"))
     bench.sources[0].usable = usable
     if usable:
-        assert only(Answer, bench.give(7.2)) == [Answer("x", met=True)]
+        assert only(Answer, bench.give(7.2)) == [Answer("x", met=True, live=True)]
     else:
         assert "0 healthy" in only(Answer, bench.at(17.0, Tick()))[0].reason
