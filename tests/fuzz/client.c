@@ -114,6 +114,8 @@ static int call(const uint8_t *data, size_t size, unsigned char *out, size_t wan
     send_all(pair[1], data + 4, size - 4, page);
     memset(out, 0xAA, wanted);
     int status = hwentropy_fill(client, out, wanted);
+    if (hwentropy_not_live(client) && options.mode != HWENTROPY_PREDICTION_RESISTANT)
+        fail("a mark that was not asked for");
     hwentropy_close(client);
     (void)close(pair[1]);
     if (page >= 0)

@@ -13,7 +13,7 @@ SOURCE: Final = Path(__file__).with_name("client.c")
 
 _LENGTH: Final = struct.Struct("=I")
 
-_LEASE, _DIRECT, _WITH_PAGE = 0, 1, 4
+_LEASE, _DIRECT, _FRESH, _WITH_PAGE = 0, 1, 2, 4
 
 
 class CompiledClient(Started):
@@ -66,6 +66,8 @@ CLIENT_SEEDS: Final = [
     _seed(_LEASE | _WITH_PAGE, 64, _granted(0, ReplyFlag.PAGE)),
     _seed(_LEASE | _WITH_PAGE, 4096, _granted(0, ReplyFlag.PAGE, bytes_=100), _granted(1, 0)),
     _seed(_DIRECT, 32, encode_reply(Status.OK, 0, 32), bytes(range(32))),
+    _seed(_FRESH, 32, encode_reply(Status.OK, 0, 32, ReplyFlag.NOT_LIVE), bytes(range(32))),
+    _seed(_DIRECT, 32, encode_reply(Status.OK, 0, 32, ReplyFlag.NOT_LIVE), bytes(range(32))),
     *(_seed(_DIRECT, 32, encode_reply(status, 0)) for status in Status if status),
     *(_seed(_LEASE | _WITH_PAGE, 32, encode_reply(status, 0)) for status in Status if status),
 ]

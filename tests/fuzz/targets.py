@@ -231,6 +231,9 @@ def exchange(data: bytes) -> None:
                 decode_info(payload, "/path")
     except HwentropyError:
         return
+    finally:
+        fresh = kind % 2 and flags & RequestFlag.PREDICTION_RESISTANCE
+        assert fresh or not call.marks & ReplyFlag.NOT_LIVE
 
 
 def page(data: bytes) -> None:
@@ -309,7 +312,8 @@ def _replies_seed() -> list[bytes]:
     ).encode()
     said = encode_reply(Status.OK, 0, len(info)) + info
     read = encode_reply(Status.OK, 0, 16) + bytes(range(16))
-    degraded = encode_reply(Status.OK, 1, 1, ReplyFlag.DEGRADED) + b"x"
+    marks = ReplyFlag.DEGRADED | ReplyFlag.NOT_LIVE
+    degraded = encode_reply(Status.OK, 1, 1, marks) + b"x"
     refused = [encode_reply(status, 0) for status in Status if status]
     return [granted, said, read + degraded, *refused, b"".join([read, *refused])]
 
@@ -331,6 +335,7 @@ def _channel_seed() -> list[bytes]:
 
 
 _CALL: Final = HEADER.pack(1, 0, 0, 15)
+_FRESH: Final = HEADER.pack(1, RequestFlag.PREDICTION_RESISTANCE, 0, 15)
 _INFO: Final = HEADER.pack(0, 0, 0, 0)
 
 _ANSWERS: Final[tuple[messages.Answer, ...]] = (
@@ -360,7 +365,7 @@ SEEDS: Final[dict[str, list[bytes]]] = {
         b'[sources.mine]\nkind = "replay"\npath = "/nowhere"\nmin_entropy = 1.5\n',
     ],
     "replies": _replies_seed(),
-    "exchange": [call + reply for call in (_CALL, _INFO) for reply in _replies_seed()],
+    "exchange": [call + reply for call in (_CALL, _FRESH, _INFO) for reply in _replies_seed()],
     "page": [_page_seed(), b"\x1f" + _page_seed()[1:].ljust(PAGE_BYTES, b"\0")],
     "control": [
         varlink.encode({"method": method, "parameters": parameters})
