@@ -83,6 +83,7 @@ class Oracle:
         """None also after the machine was copied."""
         self.reseeds = 0
         self.answered = 0
+        self.answered_live = 0
         self.refused = 0
 
     def happens(self, event: Event, now: float) -> None:
@@ -134,12 +135,13 @@ class Oracle:
                         self._degraded_drawn = 0
                         self._degraded_at = now
                     self._state = state
-                case Answer(who, met, reason):
+                case Answer(who, met, reason, live):
                     since = self._waiting.pop(who)
                     if met:
                         assert any(isinstance(one, Reseed) for one in actions[:at])
-                        self._fresh(since)
+                        self._fresh(since, live=live)
                         self.answered += 1
+                        self.answered_live += live
                     else:
                         assert reason, "refused without a reason"
                         assert now >= since + self._policy.fresh_seconds - EPSILON
@@ -294,9 +296,16 @@ class Oracle:
             most = sum(_ever(one, now) for one in members)
             assert self._brought[group] <= most + EPSILON, f"{group} brought what is not there"
 
-    def _fresh(self, since: float) -> None:
+    def _fresh(self, since: float, *, live: bool) -> None:
         late = [one for one in self._seed if one.started >= since]
         assert self._suffices(self._credits(late)), "not read after the request"
+        noise = {one.name for one in self._sources if one.strength is None}
+        bits = sum(self._credits([one for one in late if one.source in noise]).values())
+        if live:
+            assert bits >= LEAST_BITS, "said to be live, and generators made it"
+        else:
+            healthy = {one.name for one in self._sources if one.usable and one.credited}
+            assert not noise & healthy, "met by generators beside a live source"
 
 
 def _ever(source: SimulatedSource, now: float) -> float:

@@ -89,6 +89,11 @@ class World:
         self._sources: list[SimulatedSource] = []
         self._steady = chance.random() < 0.5
         self._make_sources(chance)
+        #: A live source that breaks is waited for until it is seen to.
+        self._fickle_live = any(
+            one.credited and one.strength is None and not one.nature.steady
+            for one in self._sources
+        )
         self._slowest = max(one.nature.read_seconds for one in self._sources)
         self._seeder = Seeder(self.policy, self._sources)
         self.oracle = Oracle(self.policy, self._sources)
@@ -154,7 +159,8 @@ class World:
                         calm = (
                             self.now - self._calm_since > HEALS + 2 * self.tick_seconds + 20.0
                         )
-                        if self._steady and calm and self.policy.fresh_seconds >= 10.0:
+                        awaited = self._steady and not self._fickle_live
+                        if awaited and calm and self.policy.fresh_seconds >= 10.0:
                             assert met, "no fresh entropy of steady sources"
                         if self._flooding:
                             self._ask()
