@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hwentropy_sources.contract import SourceAbsent
-from hwentropy_sources.cpu.rdseed import Rdseed
 from support.daemon import ONLY_OS, Daemon, only
 from support.needed import needs
+from support.plugins import Plugins
 from support.raw_client import (
     DEGRADED,
     DONT_BLOCK,
@@ -38,15 +37,6 @@ with_tpm = needs(missing_swtpm())
 
 #: Bits that the kernel's generator holds, and those of a TPM: less than a seed's 320.
 HELD = 256
-
-
-def missing_rdseed() -> str | None:
-    """Why there is no RDSEED here, or nothing."""
-    try:
-        Rdseed().open()
-    except SourceAbsent as absent:
-        return str(absent)
-    return None
 
 
 def tpm_config(tpm: SoftwareTpm, *others: str, pool: str = "") -> str:
@@ -248,11 +238,12 @@ def test_prediction_resistance_of_the_kernel_alone_is_said_to_be_not_live() -> N
         daemon.check()
 
 
-@needs(missing_rdseed())
-def test_prediction_resistance_is_of_live_sources_where_there_is_one() -> None:
-    """With RDSEED beside the kernel's generator: no mark."""
-    with Daemon(only("os", "rdseed")) as daemon, daemon.connect() as sock:
-        daemon.wait_for_source("rdseed", "healthy")
+def test_prediction_resistance_is_of_live_sources_where_there_is_one(tmp_path: Path) -> None:
+    """With a live source beside the kernel's generator: no mark."""
+    plugins = Plugins(tmp_path)
+    config = ONLY_OS + plugins.table("well")
+    with Daemon(config, environment=plugins.environment) as daemon, daemon.connect() as sock:
+        assert daemon.wait_for_source("broken", "healthy")["live"]
         for _ in range(4):
             reply = ask(sock, 32, PREDICTION_RESISTANCE)
             assert (reply.status, reply.flags) == (OK, 0)
