@@ -3,7 +3,8 @@
     python tools/cutoffs.py [--json]
 
 Prints one row for each H and alpha, and exits 1 if a single number differs from
-what `hwentropy_sources.health.cutoffs` computes.
+what `hwentropy_sources.health.cutoffs` computes.  Then the chances of false alarms that
+stand there beside RETURN_SAMPLES, and in `repeats`; exits 1 if one is above what is said.
 
 The other way: nothing here uses floating point or a logarithm.  p = 2^-H is
 irrational when H is not whole, so it is enclosed between two fractions N / 2^s
@@ -16,14 +17,15 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from math import isqrt
+from math import comb, isqrt, log2
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "core"), str(ROOT / "sources")]
 
-from hwentropy_sources.health import cutoffs  # noqa: E402  (the checkout's, found by the line above)
+from hwentropy_sources.health import Level, cutoffs, repeats  # noqa: E402  (the checkout's, found by the line above)
+from hwentropy_sources.health.lanes import LANE_SHARE  # noqa: E402
 
 #: 20 and 40 are the bounds that SP 800-90B 4.3 recommends, 30 and 60 what is used.
 ALPHAS = (20, 30, 40, 60)
@@ -38,6 +40,22 @@ ENTROPIES = (
     *("10", "12", "16", "24", "32", "39", "48", "56", "64"),
 )
 
+#: Of these, what a byte of a source may claim.
+CLAIMED = ("0.25", "0.5", "1", "1.25", "1.5", "2", "3", "4", "6", "8")
+
+#: Least H at which the lane tests' window is computed here: below it has thousands of reads.
+LANE_ENTROPY = Fraction(1, 10)
+
+#: What is said of a sound source: the chance of an intermittent alarm of any test, of two
+#: within RETURN_SAMPLES, and of an alarm of the repeat test, each for one sample; and the
+#: chance that its table has dropped a block that is not older than it says.
+SAID = {
+    "intermittent": Fraction(4, 3) / 2**30,
+    "returns": Fraction(1, 2**41),
+    "repeat": Fraction(1, 2**74),
+    "dropped": Fraction(1, 10**6),
+}
+
 
 class Row(NamedTuple):
     """All cut-offs at one H and alpha; window + 1 means: cannot fire."""
@@ -48,6 +66,8 @@ class Row(NamedTuple):
     apt_1024: int
     apt_512: int
     apt_words: int
+    apt_lane: int
+    """0: not computed."""
 
 
 def rct(min_entropy: Fraction, alpha: int) -> int:
@@ -122,6 +142,11 @@ def _exact(trials: int, hit: int, scale: int, alphas: Sequence[int]) -> list[int
     return counts
 
 
+def watch(entropy: Fraction) -> int:
+    """Reads in a watch of the lane tests."""
+    return max(cutoffs.LANE_READS, rct(entropy, Level.PERMANENT))
+
+
 def table(entropies: Iterable[str], alphas: Sequence[int]) -> list[Row]:
     """The cut-offs, computed here."""
     rows: list[Row] = []
@@ -130,6 +155,11 @@ def table(entropies: Iterable[str], alphas: Sequence[int]) -> list[Row]:
         wide = critical_counts(1024, entropy, alphas)
         narrow = critical_counts(512, entropy, alphas)
         words = critical_counts(cutoffs.WORD_WINDOW - 1, entropy, alphas)
+        lanes = (
+            [2 + count for count in critical_counts(watch(entropy) - 1, entropy, alphas)]
+            if entropy >= LANE_ENTROPY
+            else [0] * len(alphas)
+        )
         rows += [
             Row(
                 text,
@@ -138,6 +168,7 @@ def table(entropies: Iterable[str], alphas: Sequence[int]) -> list[Row]:
                 max(2, 1 + wide[index]),
                 max(2, 1 + narrow[index]),
                 2 + words[index],
+                lanes[index],
             )
             for index, alpha in enumerate(alphas)
         ]
@@ -147,14 +178,130 @@ def table(entropies: Iterable[str], alphas: Sequence[int]) -> list[Row]:
 def in_use(row: Row) -> Row:
     """The same row as the health tests compute it."""
     entropy = float(row.min_entropy)
+    length = watch(Fraction(row.min_entropy))
+    lane = cutoffs.exact_apt_cutoff(entropy, length, row.alpha) if row.apt_lane else 0
     return Row(
         row.min_entropy,
         row.alpha,
         cutoffs.rct_cutoff(entropy, row.alpha),
         cutoffs.apt_cutoff(entropy, cutoffs.apt_window(1), row.alpha),
         cutoffs.apt_cutoff(entropy, cutoffs.apt_window(8), row.alpha),
-        cutoffs.word_apt_cutoff(entropy, row.alpha),
+        cutoffs.exact_apt_cutoff(entropy, cutoffs.WORD_WINDOW, row.alpha),
+        lane,
     )
+
+
+class Window(NamedTuple):
+    """One pair of RCT and APT, and its part of the stream."""
+
+    entropy: Fraction
+    """Of a unit."""
+    units: Fraction
+    """For each sample of the stream."""
+    length: int
+    apt: int
+
+
+def chances(bits: int, text: str) -> dict[str, Fraction]:
+    """Upper bounds of what SAID names, at H = `text`; what cannot fire is left out.
+
+    That of two alarms is a sum over the tests of the first: its chance times that of any
+    other within RETURN_SAMPLES.  An RCT's run may also count in the APT's window that
+    stands then, which needs so many less.
+    """
+    low, entropy = Level.INTERMITTENT, Fraction(text)
+    of_word = entropy * 8
+    tests = [
+        Window(
+            entropy,
+            Fraction(1),
+            cutoffs.apt_window(bits),
+            cutoffs.apt_cutoff(float(entropy), cutoffs.apt_window(bits), low),
+        ),
+        Window(
+            of_word,
+            Fraction(1, 8),
+            cutoffs.WORD_WINDOW,
+            cutoffs.exact_apt_cutoff(float(of_word), cutoffs.WORD_WINDOW, low),
+        ),
+        Window(
+            entropy,
+            Fraction(1, LANE_SHARE),
+            watch(entropy),
+            cutoffs.exact_apt_cutoff(float(entropy), watch(entropy), low),
+        ),
+    ]
+    alone: list[tuple[Fraction, Fraction]] = []
+    for test in tests:
+        run = rct(test.entropy, low)
+        p = probability(test.entropy)
+        # The first of the window is in the run, or has its value.  The APT is quiet
+        # while the run goes on, so it takes one more in any case.
+        first = min(Fraction(1), Fraction(run, test.length) + p)
+        more = tail(max(0, test.length - run), max(1, test.apt - run), test.entropy)
+        alone += [
+            (test.units * p ** (run - 1), first * more),
+            (
+                test.units * tail(test.length - 1, test.apt - 1, test.entropy) / test.length,
+                Fraction(0),
+            ),
+        ]
+    any_alarm = sum((chance for chance, _ in alone), Fraction(0))
+    returns = sum(
+        (chance * (cutoffs.RETURN_SAMPLES * any_alarm + more) for chance, more in alone),
+        Fraction(0),
+    )
+    block = -(-repeats.BLOCK_BITS // bits)
+    return {"intermittent": any_alarm, "returns": returns, "repeat": repeat_chance(block)}
+
+
+def repeat_chance(samples: int) -> Fraction:
+    """Of one sample, in a whitened block of so many: by its hash, or because it is equal.
+
+    Two lookups a block at most; a tag may be found at any byte of its row.
+    """
+    places = (repeats.ROW_TAGS - 1) * repeats.TAG_BYTES + 1
+    stored = repeats.ROWS * repeats.ROW_TAGS
+    hashed = Fraction(places, 2 ** (8 * repeats.TAG_BYTES))
+    return 2 * (hashed + Fraction(stored, 2**repeats.BLOCK_BITS)) / samples
+
+
+def dropped_chance() -> Fraction:
+    """That of BLOCKS later blocks a row takes as many as it holds."""
+    row = Fraction(1, repeats.ROWS)
+    return 1 - sum(
+        (
+            comb(repeats.BLOCKS, k) * row**k * (1 - row) ** (repeats.BLOCKS - k)
+            for k in range(repeats.ROW_TAGS)
+        ),
+        Fraction(0),
+    )
+
+
+def probability(entropy: Fraction) -> Fraction:
+    """2^-H, or a little more."""
+    if entropy.denominator == 1:
+        return Fraction(1, 2 ** int(entropy))
+    return Fraction(_power_of_two(entropy, 128) + 1, 2**128)
+
+
+def tail(trials: int, least: int, entropy: Fraction) -> Fraction:
+    """P(X >= least) for X ~ Binomial(trials, 2^-H), or a little more."""
+    hit, whole = probability(entropy).as_integer_ratio()
+    total = sum(
+        comb(trials, k) * hit**k * (whole - hit) ** (trials - k)
+        for k in range(least, trials + 1)
+    )
+    return Fraction(total, whole**trials)
+
+
+def worst_chances() -> dict[str, Fraction]:
+    """The highest of each over the claims of samples of a byte and of a bit."""
+    worst = {"dropped": dropped_chance()}
+    for bits, text in ((1, "1"), *((8, text) for text in CLAIMED)):
+        for name, chance in chances(bits, text).items():
+            worst[name] = max(chance, worst.get(name, Fraction(0)))
+    return worst
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -164,18 +311,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     as_json: bool = parser.parse_args(argv).json
     rows = table(ENTROPIES, ALPHAS)
     wrong = [(row, used) for row in rows if (used := in_use(row)) != row]
+    worst = worst_chances()
+    above = [name for name, said in SAID.items() if worst[name] > said]
     if as_json:
-        print(json.dumps({"rows": [row._asdict() for row in rows], "mismatches": len(wrong)}))
+        exponents = {name: round(log2(chance), 2) for name, chance in worst.items()}
+        report = {
+            "rows": [row._asdict() for row in rows],
+            "mismatches": len(wrong),
+            "log2_chances": exponents,
+            "above": above,
+        }
+        print(json.dumps(report))
     else:
-        print(f"{'H':>12} {'alpha':>6} {'RCT':>6} {'APT 1024':>9} {'APT 512':>8} {'words':>6}")
+        print(
+            f"{'H':>12} {'alpha':>6} {'RCT':>6} {'APT 1024':>9} {'APT 512':>8} "
+            f"{'words':>6} {'lanes':>6}"
+        )
         for row in rows:
             print(
                 f"{row.min_entropy:>12} {f'2^-{row.alpha}':>6} {row.rct:>6} "
-                f"{row.apt_1024:>9} {row.apt_512:>8} {row.apt_words:>6}"
+                f"{row.apt_1024:>9} {row.apt_512:>8} {row.apt_words:>6} "
+                f"{row.apt_lane or '-':>6}"
             )
+        for name, chance in worst.items():
+            print(f"{name}: 2^{log2(chance):.2f}, said to be at most 2^{log2(SAID[name]):.2f}")
     for row, used in wrong:
         print(f"mismatch: {row} here, {used} in use", file=sys.stderr)
-    return 1 if wrong else 0
+    for name in above:
+        print(f"the chance `{name}` is above what is said of it", file=sys.stderr)
+    return 1 if wrong or above else 0
 
 
 if __name__ == "__main__":

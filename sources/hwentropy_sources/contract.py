@@ -66,8 +66,8 @@ class Claim:
     provenance: str
     """One sentence: where the figure for H comes from."""
     whitened: bool = True
-    """Conditioned before we see it: the tests catch only gross failures, and
-    run over 64-bit words as well, where a repeated block shows."""
+    """Conditioned before we see it, so that it looks uniform whatever its entropy is: the
+    tests catch only gross failures, and a block of 128 bits that comes again is one."""
     strength: int | None = None
     """Bits that the state of the DRBG behind the source holds, which is all that can come
     of it until that state is renewed; None: a live noise source, with no DRBG behind it."""

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from hwentropy_sources.contract import STARTUP_SAMPLES, Claim
 from hwentropy_sources.health.alarms import Alarm
-from hwentropy_sources.health.monitor import SourceMonitor
+from hwentropy_sources.health.monitor import LONGEST_PROBATION, SourceMonitor
+from hwentropy_sources.health.repeats import KEY_BYTES
 from hwentropyd.seeding.credit import DIGEST_BITS, Backing
 from hwentropyd.seeding.pool import Contribution
 
@@ -123,6 +124,11 @@ class SimulatedSource:
         """Bits that the DRBG behind it holds."""
         return self.nature.strength
 
+    @property
+    def longest_startup(self) -> float:
+        """Seconds that the reads of its startup test take after many alarms."""
+        return math.ceil(LONGEST_PROBATION / self._batch) * self.nature.read_seconds
+
     def demand(self) -> None:
         """As Sampler.demand."""
         self._wanted = self._min_bits
@@ -141,7 +147,7 @@ class SimulatedSource:
                 return
             self._clean = 0
             self.openings.append(self._host.now)
-            self._monitor.opened(self._claim)
+            self._monitor.opened(self._claim, bytes(KEY_BYTES))
             self._tell()
         self._busy = True
         started, wanted = self._host.now, self._wanted

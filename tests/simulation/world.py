@@ -41,8 +41,8 @@ from simulation.oracle import Oracle
 from simulation.sources import Fault, Nature, SimulatedSource
 from simulation.users import Crowd
 
-#: Seconds within which a source whose fault is over is healthy again: the longest pause
-#: (60), a hang that was under way, and a startup test.
+#: Seconds within which a source whose fault is over is healthy again, but for the reads of
+#: its startup test: the longest pause (60) and a hang that was under way.
 HEALS: Final = 120.0
 
 _SERVING: Final = {ServiceState.OK, ServiceState.DEGRADED}
@@ -95,6 +95,7 @@ class World:
             for one in self._sources
         )
         self._slowest = max(one.nature.read_seconds for one in self._sources)
+        self._heals = HEALS + max(one.longest_startup for one in self._sources)
         self._seeder = Seeder(self.policy, self._sources)
         self.oracle = Oracle(self.policy, self._sources)
         self._wake_at: float | None = None
@@ -157,7 +158,8 @@ class World:
                         self._writer.publish(state, _ns(ok_until), _ns(serves_until))
                     case Answer(_, met):
                         calm = (
-                            self.now - self._calm_since > HEALS + 2 * self.tick_seconds + 20.0
+                            self.now - self._calm_since
+                            > self._heals + 2 * self.tick_seconds + 20.0
                         )
                         awaited = self._steady and not self._fickle_live
                         if awaited and calm and self.policy.fresh_seconds >= 10.0:
@@ -184,7 +186,7 @@ class World:
             if self.now > self._calm_since + slack:
                 self.oracle.waits(self.now, 1.5)
                 self.oracle.fails_in_time(self.now, slack)
-            if self._steady and self.now > self._calm_since + HEALS + slack:
+            if self._steady and self.now > self._calm_since + self._heals + slack:
                 self.oracle.healthy_all_along(self.now, slack)
                 assert self._page.state_at(_ns(self.now)) is ServiceState.OK, "not renewed"
         self.later(self.tick_seconds, self._tick)
@@ -293,7 +295,7 @@ class World:
             self._go_on(self.now + 600.0)  # until the pauses are as long as they get
         for source in self._sources:
             source.fault = None
-        self._go_on(self.now + HEALS + 3 * self.tick_seconds)
+        self._go_on(self.now + self._heals + 3 * self.tick_seconds)
         for source in self._sources:
             assert source.usable, f"{source.name} did not come back"
         if self.oracle.can_be_seeded():

@@ -18,6 +18,7 @@ calls itself.
 
 import logging
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -39,6 +40,7 @@ from hwentropy_sources.contract import (
 )
 from hwentropy_sources.health import Alarm, HealthTests
 from hwentropy_sources.health.monitor import SourceMonitor, SourceState
+from hwentropy_sources.health.repeats import KEY_BYTES
 from hwentropyd.seeding.credit import DIGEST_BITS, Backing
 from hwentropyd.seeding.pool import Contribution
 
@@ -311,10 +313,11 @@ class Sampler:
         self._opened = self._boot()
         self._timed(self._source.open)
         description = self._timed(self._described)
+        key = os.urandom(KEY_BYTES)
         with self._lock:
             self._description = description
             self._next_poll = 0.0
-            self.monitor.opened(description.claim)
+            self.monitor.opened(description.claim, key)
 
     def _look_at_facts(self) -> None:
         """What it says of itself may change while it is open; group and claim may not."""
@@ -345,7 +348,7 @@ class Sampler:
 
     def _test_on_demand(self) -> TestResult:
         claim = self._description.claim
-        tests = HealthTests(claim)
+        tests = HealthTests(claim, os.urandom(KEY_BYTES))
         chunk = self._batch(claim)
         done = 0
         while done < STARTUP_SAMPLES:
@@ -357,9 +360,9 @@ class Sampler:
             with self._lock:
                 self.monitor.samples += count
             if finding is not None:
-                reason = f"on-demand test: {finding.describe()}"
                 with self._lock:
-                    self.monitor.fault(finding.alarm, reason)
+                    self.monitor.failed_test(finding, "on-demand test: ")
+                    reason = self.monitor.reason
                 self._close()
                 return TestResult(ran=True, passed=False, samples=done, reason=reason)
         return TestResult(ran=True, passed=True, samples=done, reason="")

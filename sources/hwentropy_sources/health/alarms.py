@@ -24,6 +24,12 @@ class Alarm(StrEnum):
     """Lag test: samples in a row as predicted."""
     LAG = "lag"
     """Lag test: samples of a window as predicted."""
+    LANE_RCT = "rct-lane"
+    """Repetition count test on one place of the reads."""
+    LANE_APT = "apt-lane"
+    """Adaptive proportion test on one place of the reads."""
+    REPEAT = "dup128"
+    """A block of 128 bits came again."""
     HANG = "hang"
     """No answer within its deadline."""
     SHORT = "short"
@@ -61,6 +67,15 @@ _TESTS: Final = {
     ),
     Alarm.LAG_RUN: ("lag test", "{} samples in a row as predicted"),
     Alarm.LAG: ("lag test", "{} samples of a window as predicted"),
+    Alarm.LANE_RCT: (
+        "repetition count test on a place of the reads",
+        "{} equal samples at it in a row",
+    ),
+    Alarm.LANE_APT: (
+        "adaptive proportion test on a place of the reads",
+        "{} samples at it equal the first",
+    ),
+    Alarm.REPEAT: ("repeat test", "a block of 128 bits came {} times"),
 }
 
 

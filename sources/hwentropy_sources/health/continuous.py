@@ -1,87 +1,73 @@
-"""The continuous health tests of one open source: bytes in, findings out.
+"""The continuous health tests of one open source: its reads in, findings out.
 
-Every sample passes through the repetition count test (RCT, SP 800-90B 4.4.1) and
-the adaptive proportion test (APT, 4.4.2).  The bytes of a source that was
-whitened before we see it pass through the same two tests once more as 64-bit
-words: a block that repeats shows in words and not in bytes.  A raw source can ask for the
-lag test (`lag`) beside them.
+    sample tests   RCT and APT over the samples, as SP 800-90B 4.4 has them      (streams)
+    word tests     the same over 64-bit words, where the source is whitened      (streams)
+    lag test       a sample as one of the 16 before, where the source asks for it (lag)
+    lane tests     the same from read to read at one place of the read           (lanes)
+    repeat test    a block of 128 bits comes again, where the source is whitened (repeats)
 
-One fault raises one alarm:
+All but the first are ours.  What a module's test finds and misses is in its docstring.
 
-* A run of equal samples belongs to the RCT: while one stands at its cut-off, or
-  fills a window, the APT raises nothing, and the word RCT never counts words that
-  are one sample over and over.  (The sample RCT is always there first: its cut-off
-  is 1 + ceil(a / H), that of words of n samples n + n ceil(a / (n H)) samples.)
-* Of findings of one level the first in the stream counts, and where sample and
-  word tests meet on a byte, the sample tests'.
+Of the findings in one read the graver counts, of these the first in the stream, and
+where several meet on one sample, that of the test which stands first above.
 
-The tests are pure: no clock, no I/O.  How the stream is cut into feeds changes
-neither the state nor which finding is the first of its level.
-
-What they do not catch: anything that is not a repetition or a bias.  The output
-of a cipher with a known key passes; so do alternating samples of a raw source
-that claims one bit or less of each (half of a window is what it promised) and asks for
-no lag test.
-They keep the last sample and word, the first of each window and up to 7 bytes
-more in memory until others replace them: enough to compare, and not erased.
+The tests are pure: no clock, no I/O, and the key of the repeat test is handed in.
 """
-
-from collections.abc import Iterable, Mapping
-from itertools import chain
-from typing import Final, Literal
 
 from hwentropy_sources.contract import Claim
 
-from .alarms import Alarm, Finding, Level
-from .cutoffs import WORD_WINDOW, apt_cutoff, apt_window, rct_cutoff, word_apt_cutoff
+from .alarms import Finding, Level
+from .cutoffs import WORD_BYTES
 from .lag import LagTest
-
-#: Bytes in a word: what RDRAND and RDSEED give at a time, and a divisor of every
-#: buffer a TPM, the kernel or a hardware generator hands out in one piece.
-WORD_BYTES: Final = 8
-
-#: memoryview formats for the samples (and words) that are wider than a byte.
-#: Only equality counts, so the machine's byte order does as well as another.
-_FORMATS: Final[Mapping[int, Literal["H", "I", "Q"]]] = {2: "H", 4: "I", 8: "Q"}
+from .lanes import LaneTest
+from .repeats import RepeatTest
+from .streams import StreamTest, sample_test, word_test
 
 
 class HealthTests:
     """All health tests of one source, from its opening to its closing."""
 
-    __slots__ = ("_failed", "_streams")
+    __slots__ = ("_bytes", "_failed", "_lanes", "_repeats", "_streams")
 
-    def __init__(self, claim: Claim) -> None:
-        self._streams: list[_Stream | LagTest] = [_sample_stream(claim)]
+    def __init__(self, claim: Claim, key: bytes) -> None:
+        """`key` is `repeats.KEY_BYTES` that nobody knows, drawn anew for each opening."""
+        self._streams: list[StreamTest | LagTest] = [sample_test(claim)]
         if claim.whitened and claim.sample_bytes < WORD_BYTES:
-            self._streams.append(_word_stream(claim))
+            self._streams.append(word_test(claim))
         if claim.lag:
             self._streams.append(LagTest(claim.min_entropy))
+        self._lanes = LaneTest(claim)
+        self._repeats = RepeatTest(claim, key) if claim.whitened else None
+        self._bytes = 0
         self._failed: Finding | None = None
 
     @property
     def alarm_stands(self) -> bool:
         """Whether a run that reached its cut-off is still going on."""
-        return any(stream.run_stands for stream in self._streams)
+        return self._lanes.run_stands or any(stream.run_stands for stream in self._streams)
 
-    def feed(self, data: bytes | bytearray) -> Finding | None:
-        """Test the next bytes of the source; None when nothing was found.
+    def feed(self, read: bytes | bytearray) -> Finding | None:
+        """Test the next read of the source; None when nothing was found.
 
-        Bytes that do not fill a sample (or word) wait for the next feed.
+        Bytes that do not fill a sample (or word) wait for the next read.
 
-        After a finding the caller discards all of `data`.  The rest of it is
+        After a finding the caller discards all of `read`.  The rest of it is
         still tested, so that a stuck source is known as such at once: the first
-        permanent finding of a feed is returned, otherwise the first intermittent
+        permanent finding of a read is returned, otherwise the first intermittent
         one.  A run or window raises each level once.  A permanent finding is
         final; it is returned by every later call.
         """
         if self._failed is not None:
             return self._failed
-        # Graver first, then earlier in the stream; of equals the sample tests' stays.
+        found = [(stream.scan(read), stream.unit) for stream in self._streams]
+        found.append((self._lanes.scan(read, self._bytes), self._lanes.sample_bytes))
+        if self._repeats is not None:
+            found.append((self._repeats.scan(read, self._bytes), self._repeats.sample_bytes))
+        self._bytes += len(read)
         worst: tuple[int, int, Finding] | None = None
-        for stream in self._streams:
-            finding = stream.scan(data)
+        for finding, unit in found:
             if finding is not None:
-                rank = (-finding.level, finding.samples * stream.unit)
+                rank = (-finding.level, finding.samples * unit)
                 if worst is None or rank < worst[:2]:
                     worst = (*rank, finding)
         if worst is None:
@@ -90,165 +76,3 @@ class HealthTests:
         if finding.level is Level.PERMANENT:
             self._failed = finding
         return finding
-
-
-def _sample_stream(claim: Claim) -> "_Stream":
-    entropy, window = claim.min_entropy, apt_window(claim.bits_per_sample)
-    return _Stream(
-        unit=claim.sample_bytes,
-        sample_bytes=claim.sample_bytes,
-        min_entropy=entropy,
-        window=window,
-        rct={level: rct_cutoff(entropy, level) for level in Level},
-        apt={level: apt_cutoff(entropy, window, level) for level in Level},
-        alarms=(Alarm.RCT, Alarm.APT),
-    )
-
-
-def _word_stream(claim: Claim) -> "_Stream":
-    # H of a word is the sum over its samples.  It needs no cap: a claim is at most
-    # 8 bits for each byte, so the sum is at most 64.
-    entropy = claim.min_entropy * (WORD_BYTES // claim.sample_bytes)
-    return _Stream(
-        unit=WORD_BYTES,
-        sample_bytes=claim.sample_bytes,
-        min_entropy=entropy,
-        window=WORD_WINDOW,
-        rct={level: rct_cutoff(entropy, level) for level in Level},
-        apt={level: word_apt_cutoff(entropy, level) for level in Level},
-        alarms=(Alarm.WORD_RCT, Alarm.WORD_APT),
-    )
-
-
-class _Stream:
-    """RCT and APT over the units (samples or words) of one byte stream."""
-
-    __slots__ = (
-        "_alarms",
-        "_apt",
-        "_count",
-        "_due",
-        "_entropy",
-        "_first",
-        "_last",
-        "_left",
-        "_partial",
-        "_rct",
-        "_run",
-        "_sample_bytes",
-        "_seen",
-        "_window",
-        "unit",
-    )
-
-    def __init__(
-        self,
-        *,
-        unit: int,
-        sample_bytes: int,
-        min_entropy: float,
-        window: int,
-        rct: dict[Level, int],
-        apt: dict[Level, int],
-        alarms: tuple[Alarm, Alarm],
-    ) -> None:
-        self.unit = unit
-        self._sample_bytes = sample_bytes
-        self._entropy = min_entropy
-        self._window = window
-        self._rct = rct
-        self._apt = apt
-        self._alarms = alarms
-        self._partial = b""
-        self._seen = 0
-        # RCT: the last unit (-1: none yet) and how often it came in a row.
-        self._last = -1
-        self._run = 0
-        # APT: the window's first unit, its count so far, the next cut-off that
-        # has not raised its alarm in this window, and the units still to come.
-        self._first = -1
-        self._count = 0
-        self._due = 0
-        self._left = 0
-
-    @property
-    def run_stands(self) -> bool:
-        return self._run >= self._rct[Level.INTERMITTENT]
-
-    def scan(self, data: bytes | bytearray) -> Finding | None:
-        """Test what these bytes complete: the first permanent finding, else the first.
-
-        One loop with everything in local variables, because every sample of
-        every source passes through it (0.06 to 0.09 us each in CPython 3.11).
-        """
-        rct_low, rct_high = self._rct[Level.INTERMITTENT], self._rct[Level.PERMANENT]
-        apt_low, apt_high = self._apt[Level.INTERMITTENT], self._apt[Level.PERMANENT]
-        rct_alarm, apt_alarm = self._alarms
-        window = self._window
-        hush = min(rct_low, window)
-        last, run = self._last, self._run
-        first, count, due, left = self._first, self._count, self._due, self._left
-        found: Finding | None = None
-        seen = self._seen
-        for value in self._units(data):
-            seen += 1
-            if value != last:
-                last = value
-                run = 1
-            else:
-                run += 1
-                if run >= rct_low and not self._is_one_sample(value):
-                    if run == rct_high:
-                        return self._finding(rct_alarm, Level.PERMANENT, run, rct_high, seen)
-                    if run == rct_low and found is None:
-                        found = self._finding(rct_alarm, Level.INTERMITTENT, run, rct_low, seen)
-            if not left:
-                first = value
-                count = 1
-                due = apt_low
-                left = window - 1
-            else:
-                left -= 1
-                if value == first:
-                    count += 1
-                    if count >= due and run < hush:
-                        if count >= apt_high:
-                            return self._finding(
-                                apt_alarm, Level.PERMANENT, count, apt_high, seen
-                            )
-                        due = apt_high
-                        if found is None:
-                            found = self._finding(
-                                apt_alarm, Level.INTERMITTENT, count, apt_low, seen
-                            )
-        self._last, self._run = last, run
-        self._first, self._count, self._due, self._left = first, count, due, left
-        self._seen = seen
-        return found
-
-    def _units(self, data: bytes | bytearray) -> Iterable[int]:
-        if self.unit == 1:
-            return data
-        start = -len(self._partial) % self.unit
-        if len(data) < start:
-            self._partial += data
-            return ()
-        # Read in place: the caller can erase its buffer only if there is no copy.
-        view = memoryview(data)
-        end = len(data) - (len(data) - start) % self.unit
-        head = memoryview(self._partial + view[:start])
-        self._partial = bytes(view[end:])
-        kind = _FORMATS[self.unit]
-        return chain(head.cast(kind), view[start:end].cast(kind))
-
-    def _is_one_sample(self, word: int) -> bool:
-        """Whether this word is one sample over and over: the sample tests' business."""
-        if self._sample_bytes == self.unit:
-            return False
-        raw = word.to_bytes(self.unit, "big")
-        return raw == raw[: self._sample_bytes] * (self.unit // self._sample_bytes)
-
-    def _finding(
-        self, alarm: Alarm, level: Level, count: int, cutoff: int, seen: int
-    ) -> Finding:
-        return Finding(alarm, level, count, cutoff, seen, self._entropy)

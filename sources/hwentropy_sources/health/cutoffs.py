@@ -17,9 +17,29 @@ from fractions import Fraction
 from functools import cache
 from typing import Final
 
-#: Window of the word test, in words.  The standard's figure for samples that
-#: are not binary: 4 KiB of the byte stream.
-WORD_WINDOW: Final = 512
+#: Bytes in a word: what RDRAND and RDSEED give at a time, and a divisor of every
+#: buffer a TPM, the kernel or a hardware generator hands out in one piece.
+WORD_BYTES: Final = 8
+
+#: Window of the word test, in words: the greatest prime below the standard's 512.  A
+#: prime has no factor in common with the length of a source's reply, so the windows
+#: begin at each word of it in turn; 512 would begin at the same one for ever.
+WORD_WINDOW: Final = 509
+
+#: Reads in a watch of the lane tests: what the permanent RCT takes at H = 1, and prime.
+LANE_READS: Final = 61
+
+#: Samples within which a second intermittent alarm makes a source fail.
+#:
+#: A sound source raises intermittent alarms, all tests together, with a chance of at
+#: most r = 4/3 x 2^-30 a sample: the RCT 2^-30, the word RCT an eighth of that (8 samples
+#: in a word), the lane RCT an eighth (of the samples), each APT 2^-28 at most for a
+#: window of some 500 units.  Another within 2^16 samples has a chance of 2^16 r, and a
+#: run that was the first counts in the APT's window besides.  So a sound source fails with
+#: less than 2^-41 a sample (2^-47 at H = 8 and 4, where a / H is rounded up): at 10 million
+#: samples a day once in 600 years, and then it pauses for a second.
+#: tools/cutoffs.py computes these chances, and its test holds these figures to them.
+RETURN_SAMPLES: Final = 1 << 16
 
 
 def rct_cutoff(min_entropy: float, alpha_exponent: int) -> int:
@@ -50,16 +70,16 @@ def apt_cutoff(min_entropy: float, window: int, alpha_exponent: int) -> int:
     return max(2, 1 + critbinom(window, min_entropy, alpha_exponent))
 
 
-def word_apt_cutoff(min_entropy: float, alpha_exponent: int) -> int:
-    """The same count for the window of 64-bit words; H is per word.
+def exact_apt_cutoff(min_entropy: float, window: int, alpha_exponent: int) -> int:
+    """The same count for our own windows, of words and of one place of the reads.
 
-    C = 2 + critbinom(W - 1, p, 1 - 2^-a): the first word equals itself, so the
+    C = 2 + critbinom(W - 1, p, 1 - 2^-a): the first equals itself, so the
     others must reach C - 1.  The standard's formula leaves that out, which
-    matters little for bytes (2^-28 where 2^-30 is meant) but not here: at
+    matters little for bytes (2^-28 where 2^-30 is meant) but not for words: at
     H = 32 it would give 2, and one chance repetition is as likely as 2^-23.
     (UL's comment 10b on SP 800-90B proposes this form; jitterentropy uses it.)
     """
-    return 2 + critbinom(WORD_WINDOW - 1, min_entropy, alpha_exponent)
+    return 2 + critbinom(window - 1, min_entropy, alpha_exponent)
 
 
 @cache  # a millisecond, and the same for a source however often it is opened again

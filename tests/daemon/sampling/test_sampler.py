@@ -375,11 +375,17 @@ def test_what_stands_behind_it_is_not_the_configurations(
 
 
 def biased(bench: Bench) -> Callable[[int, float], bytearray]:
-    """Every second sample the same: no run for the RCT, and every word another."""
+    """Every second sample the same, in turn the odd and the even ones of a read.
+
+    No run for an RCT, and every word another.
+    """
+    odd = False
 
     def read(samples: int, _: float) -> bytearray:
+        nonlocal odd
+        odd = not odd
         data = bytearray(bench.source.random.randbytes(samples))
-        data[::2] = b"\xa5" * len(data[::2])
+        data[odd::2] = b"\xa5" * len(data[odd::2])
         return data
 
     return read

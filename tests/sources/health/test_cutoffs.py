@@ -93,17 +93,20 @@ def test_apt_never_alarms_on_the_first_sample_alone() -> None:
 
 @pytest.mark.parametrize("alpha", [20, 30, 40, 60])
 @pytest.mark.parametrize("entropy", [1, 2, 3, 8, 16, 32, 39, 64])
-def test_word_cutoff_keeps_the_real_false_alarm_rate(entropy: int, alpha: int) -> None:
-    """A sound window reaches the word cut-off with at most alpha, one less with more."""
+@pytest.mark.parametrize("window", [cutoffs.LANE_READS, cutoffs.WORD_WINDOW])
+def test_our_cutoffs_keep_the_real_false_alarm_rate(
+    entropy: int, alpha: int, window: int
+) -> None:
+    """A sound window reaches the cut-off with at most alpha, one less with more."""
 
     def chance(cutoff: int) -> Fraction:
-        others, hit = cutoffs.WORD_WINDOW - 1, Fraction(1, 2**entropy)
+        others, hit = window - 1, Fraction(1, 2**entropy)
         below = Fraction(0)
         for k in range(cutoff - 1):
             below += comb(others, k) * hit**k * (1 - hit) ** (others - k)
         return 1 - below
 
-    cutoff = cutoffs.word_apt_cutoff(entropy, alpha)
+    cutoff = cutoffs.exact_apt_cutoff(entropy, window, alpha)
     assert chance(cutoff) <= Fraction(1, 2**alpha)
     assert cutoff == 2 or chance(cutoff - 1) > Fraction(1, 2**alpha)
 
@@ -155,6 +158,39 @@ def test_exact_binomials_give_the_same_table() -> None:
         next(row for row in report["rows"] if (row["min_entropy"], row["alpha"]) == ("1", 30))
     ).items()
     assert len(report["rows"]) == 160
+    assert report["above"] == []
+    # What is said of a sound source is so, and not far from it.
+    said = {"intermittent": -29.58, "returns": -41, "repeat": -74, "dropped": -19.93}
+    for name, exponent in said.items():
+        assert exponent - 2 < report["log2_chances"][name] <= exponent
+
+
+@pytest.mark.parametrize("name", ["intermittent", "returns", "repeat", "dropped"])
+def test_the_tool_notices_a_false_alarm_rate_that_is_not_as_said(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A chance above what the comment beside the constant says makes it exit 1."""
+    tool = load_tool()
+    monkeypatch.setattr(tool, "ENTROPIES", ())
+    monkeypatch.setattr(tool, "CLAIMED", ("8",))
+    assert tool.main([]) == 0
+    monkeypatch.setitem(tool.SAID, name, Fraction(1, 2**80))
+    assert tool.main([]) == 1
+    assert f"the chance `{name}` is above what is said of it" in capsys.readouterr().err
+
+
+def test_a_narrower_span_of_two_alarms_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tool's figure for two alarms follows the span: four times the span, more alarms."""
+    tool = load_tool()
+    before = tool.chances(8, "8")["returns"]
+    monkeypatch.setattr(tool.cutoffs, "RETURN_SAMPLES", 4 * cutoffs.RETURN_SAMPLES)
+    assert tool.chances(8, "8")["returns"] > 3 * before
+
+
+def test_our_windows_are_prime() -> None:
+    """So they have no factor in common with a reply's length, and begin at each place of it."""
+    for window in (cutoffs.WORD_WINDOW, cutoffs.LANE_READS):
+        assert all(window % factor for factor in range(2, window))
 
 
 def test_the_tool_notices_a_wrong_cutoff(
@@ -163,6 +199,7 @@ def test_the_tool_notices_a_wrong_cutoff(
     """One cut-off that is off by one makes the tool exit 1 and name the row."""
     tool = load_tool()
     monkeypatch.setattr(tool, "ENTROPIES", ("4",))
+    monkeypatch.setattr(tool, "CLAIMED", ("8",))
     assert tool.main([]) == 0
     right = cutoffs.apt_cutoff
 

@@ -1,5 +1,6 @@
 """The state of one source on injected clocks: transitions, pauses, what it says."""
 
+import math
 import random
 from collections.abc import Callable
 
@@ -7,13 +8,16 @@ import pytest
 
 from hwentropy_sources.contract import STARTUP_SAMPLES, Claim
 from hwentropy_sources.health import Alarm
+from hwentropy_sources.health.cutoffs import RETURN_SAMPLES
 from hwentropy_sources.health.monitor import (
     FIRST_PAUSE,
+    FORGET_SAMPLES,
     LONGEST_PAUSE,
-    SUSPECT_ALARMS,
+    LONGEST_PROBATION,
     SourceMonitor,
     SourceState,
 )
+from hwentropy_sources.health.repeats import KEY_BYTES
 
 CLAIM = Claim(8, 4.0, "a figure for this test", whitened=False)
 #: RCT cut-offs at H=4: 1 + ceil(30/4) and 1 + ceil(60/4).
@@ -37,7 +41,7 @@ class Bench:
         self.wall += seconds
 
     def open(self) -> None:
-        self.monitor.opened(self.claim)
+        self.monitor.opened(self.claim, bytes(KEY_BYTES))
 
     def sound(self, count: int = STARTUP_SAMPLES) -> bool:
         return self.monitor.sampled(self.noise.randbytes(count), count)
@@ -121,39 +125,126 @@ def test_intermittent_alarm_makes_suspect_and_clean_samples_heal() -> None:
     assert bench.monitor.alarms == {Alarm.RCT: 1}
 
 
-def test_an_alarm_while_suspect_starts_the_count_anew() -> None:
-    """The 1,024 clean samples must be in a row, from the last alarm on."""
+def test_a_second_alarm_within_65536_samples_fails() -> None:
+    """Also long after its recovery: two alarms that near are no chance."""
     bench = Bench().healthy()
     bench.run(INTERMITTENT_RUN)
-    bench.sound(STARTUP_SAMPLES - 1)
-    bench.run(INTERMITTENT_RUN)
-    bench.sound(STARTUP_SAMPLES - 1)
-    assert look(bench.monitor) == (SourceState.SUSPECT, False, True)
-    bench.sound(1)
+    bench.sound(RETURN_SAMPLES - 100)
     assert look(bench.monitor) == (SourceState.HEALTHY, True, True)
-
-
-def test_third_alarm_in_one_spell_fails() -> None:
-    """Three intermittent alarms without a recovery between them are a failure."""
-    bench = Bench().healthy()
-    for _ in range(SUSPECT_ALARMS - 1):
-        bench.run(INTERMITTENT_RUN)
-        assert bench.monitor.state is SourceState.SUSPECT
-        bench.sound(100)
     bench.run(INTERMITTENT_RUN)
     assert look(bench.monitor) == (SourceState.FAILED, False, False)
-    assert bench.monitor.reason.startswith("3 alarms in a row, last repetition count test")
-    assert bench.monitor.alarms == {Alarm.RCT: 3}
+    assert bench.monitor.reason.startswith(
+        "a second alarm within 65536 samples: repetition count test: 9 equal samples"
+    )
+    assert bench.monitor.alarms == {Alarm.RCT: 2}
 
 
-def test_recovery_forgets_the_alarms_of_a_spell() -> None:
-    """Alarms with a recovery between them never add up to a failure."""
+def test_a_second_alarm_while_suspect_fails() -> None:
+    """The recovery is not waited for."""
     bench = Bench().healthy()
-    for _ in range(3 * SUSPECT_ALARMS):
+    bench.run(INTERMITTENT_RUN)
+    bench.sound(100)
+    bench.run(INTERMITTENT_RUN)
+    assert look(bench.monitor) == (SourceState.FAILED, False, False)
+
+
+def test_a_later_alarm_doubles_the_probation() -> None:
+    """Alarms 65,536 samples apart leave it suspect, for twice as long each time."""
+    bench = Bench().healthy()
+    expected = STARTUP_SAMPLES
+    for _ in range(9):
         bench.run(INTERMITTENT_RUN)
-        bench.sound()
-        assert bench.monitor.state is SourceState.HEALTHY
-    assert bench.monitor.alarms == {Alarm.RCT: 3 * SUSPECT_ALARMS}
+        bench.sound(expected - 1)
+        assert not bench.monitor.usable
+        bench.sound(1)
+        assert bench.monitor.usable
+        bench.sound(RETURN_SAMPLES)
+        expected = min(2 * expected, LONGEST_PROBATION)
+    assert expected == RETURN_SAMPLES
+
+
+def test_the_startup_test_after_alarms_is_as_long_as_the_probation() -> None:
+    """It says so; a startup test that fails makes the next one no longer."""
+    bench = Bench().healthy()
+    for _ in range(3):
+        bench.run(INTERMITTENT_RUN)
+        bench.sound(RETURN_SAMPLES)
+    bench.run(PERMANENT_RUN)
+    for _ in range(3):
+        bench.open()
+        assert bench.monitor.reason == "startup test over 8192 samples, after alarms"
+        bench.run(INTERMITTENT_RUN)
+        assert bench.monitor.state is SourceState.FAILED
+    bench.open()
+    bench.sound(8191)
+    assert not bench.monitor.usable
+    bench.sound(1)
+    assert bench.monitor.usable
+
+
+def test_a_million_clean_samples_end_a_long_probation() -> None:
+    """Then the next alarm is taken as the first one was."""
+    bench = Bench().healthy()
+    for _ in range(4):
+        bench.run(INTERMITTENT_RUN)
+        bench.sound(RETURN_SAMPLES)
+    bench.sound(FORGET_SAMPLES - RETURN_SAMPLES - 1)
+    bench.sound(1)
+    bench.sound(1)
+    bench.run(INTERMITTENT_RUN)
+    bench.sound(STARTUP_SAMPLES)
+    assert bench.monitor.state is SourceState.HEALTHY
+
+
+def test_faults_that_are_no_tests_leave_the_probation() -> None:
+    """A source that hangs is opened after a pause, with the startup test it had."""
+    bench = Bench()
+    for _ in range(4):
+        bench.healthy()
+        bench.monitor.fault(Alarm.HANG, "no answer")
+    bench.open()
+    assert bench.monitor.reason == "startup test"
+
+
+@pytest.mark.parametrize("every", [600, 3000, 20_000, 60_000])
+def test_a_source_whose_alarms_come_back_is_not_used_any_more(every: int) -> None:
+    """With an alarm in each 2^16 samples it is used less and less, in the end not at all."""
+    bench = Bench()
+    used = [0, 0]
+    at = 0
+    for read in range(20_000):
+        if not bench.monitor.is_open:
+            bench.wait(max(0.0, bench.pause))
+            bench.open()
+        data = bytearray(bench.noise.randbytes(80))
+        at += 80
+        if at % every < 80:
+            data[:INTERMITTENT_RUN] = b"\xa7" * INTERMITTENT_RUN
+        used[read >= 10_000] += 80 * bench.monitor.sampled(data, 80)
+    assert used[0] < 80 * 10_000 / 2
+    assert used[1] == 0
+
+
+@pytest.mark.parametrize("entropy", [8.0, 4.0, 2.0])
+@pytest.mark.parametrize("period", [511, 2048, 4088])
+def test_a_source_with_a_period_fails_and_stays_away(period: int, entropy: float) -> None:
+    """It is used for a few periods at most, and then no more, however often it is opened.
+
+    Its 1,024 samples of startup are clean, and so is half of what lies between two alarms
+    of the word tests.
+    """
+    said = Claim(8, entropy, "a figure for this test")
+    bench = Bench(said)
+    count = math.ceil(320 / entropy)
+    stream = bench.noise.randbytes(period) * (-(-1_000_000 // period) + 1)
+    used = 0
+    for at in range(0, 1_000_000, count):
+        if not bench.monitor.is_open:
+            bench.wait(max(0.0, bench.pause))
+            bench.open()
+        used += count * bench.monitor.sampled(stream[at : at + count], count)
+    assert bench.monitor.state in {SourceState.FAILED, SourceState.STARTING}
+    assert used < 5 * period
 
 
 def test_stuck_source_escalates_over_several_reads() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from hwentropy_sources.contract import STARTUP_SAMPLES, SourceAbsent, SourceError
 from hwentropy_sources.health import HealthTests
+from hwentropy_sources.health.repeats import KEY_BYTES
 from hwentropy_sources.tpm2.errors import Fault, TpmError
 from hwentropy_sources.tpm2.source import BUSY_PAUSE, Tpm2, Tpm2Config
 from support import needed
@@ -327,7 +328,7 @@ def test_stuck_bytes_are_handed_on_and_caught_by_the_tests(bench: BenchMaker) ->
     tried.instead(lambda command: random_answer(b"\x5a" * wanted_bytes(command)))
     data = tried.source.read(STARTUP_SAMPLES, 5.0)
     assert data == b"\x5a" * STARTUP_SAMPLES
-    finding = HealthTests(tried.source.describe().claim).feed(data)
+    finding = HealthTests(tried.source.describe().claim, bytes(KEY_BYTES)).feed(data)
     assert finding is not None
 
 

@@ -17,6 +17,7 @@ from hwentropy_core.memory import wipe
 from hwentropy_sources.contract import STARTUP_SAMPLES, SourceAbsent, SourceError
 from hwentropy_sources.discovery import TpmDevice
 from hwentropy_sources.health import HealthTests
+from hwentropy_sources.health.repeats import KEY_BYTES
 from hwentropy_sources.registry import source_class
 from hwentropy_sources.tpm2.source import CLAIM, Tpm2, Tpm2Config
 from support.needed import needs
@@ -122,7 +123,7 @@ def test_it_passes_the_health_tests(
     source = make(shared_tpm.tcti, session)
     opened.append(source)
     source.open()
-    tests = HealthTests(source.describe().claim)
+    tests = HealthTests(source.describe().claim, bytes(KEY_BYTES))
     assert tests.feed(source.read(STARTUP_SAMPLES, 5.0)) is None
 
 
