@@ -239,9 +239,9 @@ def row(fault: str) -> tuple[str, str]:
 
 
 _CAPTION = (
-    "Samples from a fault's first one to the end of the read that raised the first alarm: median "
-    f"/ worst of {RUNS} runs (one figure where they are equal, - where nothing was found within "
-    f"{LIMIT:,}), and the alarm:"
+    "Samples from a fault's first one to the end of the read that raised the first alarm: "
+    f"median / worst of {RUNS} runs (one figure where they are equal, - where nothing was "
+    f"found within {LIMIT:,}), and the alarm:"
 )
 
 

@@ -48,9 +48,9 @@ class Level(IntEnum):
     """How grave a finding is; the number is a in the false alarm probability 2^-a.
 
     SP 800-90B 4.3 recommends 2^-20 to 2^-40.  At 2^-30 a sound source that is
-    sampled 10,000 times a second raises a false alarm about once a day (all
-    tests together, see RETURN_SAMPLES), which costs it 1,024 samples.  At 2^-60 it would take 3.6 million years, so
-    that alarm is taken for the truth.
+    sampled 10,000 times a second raises a false alarm about once a day (all tests
+    together, see RETURN_SAMPLES), which costs it 1,024 samples.  At 2^-60 it would
+    take 3.6 million years, so that alarm is taken for the truth.
     """
 
     INTERMITTENT = 30
