@@ -22,6 +22,7 @@ from hwentropy_sources.contract import SourceAbsent, SourceError
 from hwentropy_sources.extension import load_extension
 from hwentropy_sources.health import Alarm
 from hwentropy_sources.health.monitor import SourceMonitor, SourceState
+from hwentropy_sources.health.repeats import KEY_BYTES
 from hwentropy_sources.jitter import (
     CPU_BURST,
     CPU_SHARE,
@@ -68,7 +69,7 @@ def opened(deltas: Iterator[int]) -> Jitter:
 def judged(source: Jitter, samples: int = 1024) -> SourceMonitor:
     """A monitor that has seen these samples of the source."""
     monitor = SourceMonitor(lambda: 0.0, lambda: 0.0)
-    monitor.opened(source.describe().claim)
+    monitor.opened(source.describe().claim, bytes(KEY_BYTES))
     for _ in range(0, samples, 1024):
         monitor.sampled(source.read(1024, 1.0), 1024)
         if monitor.state is SourceState.FAILED:

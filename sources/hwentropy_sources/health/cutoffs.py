@@ -39,6 +39,10 @@ LANE_READS: Final = 61
 #: less than 2^-41 a sample (2^-47 at H = 8 and 4, where a / H is rounded up): at 10 million
 #: samples a day once in 600 years, and then it pauses for a second.
 #: tools/cutoffs.py computes these chances, and its test holds these figures to them.
+#:
+#: The lag test, where a source asks for it, adds 2^-30, and often sees the run that the RCT
+#: sees; where the end of a read lies between, that is two alarms.  With 32 samples between
+#: them, in reads of 1,024, such a source fails by chance with 2^-30 x 32/1024 = 2^-35.
 RETURN_SAMPLES: Final = 1 << 16
 
 

@@ -11,8 +11,8 @@ After a watch of 61 reads, or as many as the permanent RCT takes, the next eight
 watched.  A stuck 64-bit word has one byte in each eighth, so it is found in the
 watch that stands.
 
-Every eighth, and not all, since what is watched has to be kept: the rest of a read
-is not in this process any more when somebody looks into its memory.
+Every eighth, and not all, since what is watched has to be kept, until the next read and
+the end of the watch, and is overwritten then: a seed's samples are not to stay in memory.
 
 Cut-offs are those of the samples, by the claim; a watch's APT has its own for its own
 length.  What they do not catch: a place that is stuck less often than the claim lets a
@@ -22,6 +22,7 @@ the two lengths have much in common; and a source whose reads have less than 8 s
 
 from typing import Final
 
+from hwentropy_core.memory import wipe
 from hwentropy_sources.contract import Claim
 
 from .alarms import Alarm, Finding, Level
@@ -67,8 +68,8 @@ class LaneTest:
         self._reads = 0
         # By lane: the first sample of the watch, the last, how often it came in a row,
         # how many equal the first, and the next cut-off of these.
-        self._first: list[int] = []
-        self._last: list[int] = []
+        self._first = bytearray()
+        self._last = bytearray()
         self._runs: list[int] = []
         self._counts: list[int] = []
         self._due: list[int] = []
@@ -86,25 +87,35 @@ class LaneTest:
         elif self._reads == self._watch:
             self._reads = 0
             self._offset = (self._offset + 1) % LANE_SHARE
-        with memoryview(read) as view:
-            samples = view if self.sample_bytes == 1 else view.cast(FORMATS[self.sample_bytes])
-            watched = samples[self._offset :: LANE_SHARE].tolist()
+        every = self._samples(read)[self._offset :: LANE_SHARE]
+        # A copy already, where the sampler's bytearray holds single bytes.
+        watched = every if isinstance(every, bytearray) else bytearray(every)
         self._reads += 1
+        found = None
         if self._reads == 1:
-            self._first = self._last = watched
-            self._runs = [1] * len(watched)
-            self._counts = [1] * len(watched)
-            self._due = [self._apt[Level.INTERMITTENT]] * len(watched)
-            return None
-        return self._compare(watched, start // self.sample_bytes + self._offset + 1)
+            wipe(self._first)
+            self._first = bytearray(watched)
+            lanes = len(watched) // self.sample_bytes
+            self._runs = [1] * lanes
+            self._counts = [1] * lanes
+            self._due = [self._apt[Level.INTERMITTENT]] * lanes
+        else:
+            found = self._compare(watched, start // self.sample_bytes + self._offset + 1)
+        wipe(self._last)
+        self._last = watched
+        return found
 
-    def _compare(self, watched: list[int], seen: int) -> Finding | None:
+    def _compare(self, watched: bytearray, seen: int) -> Finding | None:
         """Compare a read; its first watched sample is the stream's sample `seen`."""
         low, high = self._rct[Level.INTERMITTENT], self._rct[Level.PERMANENT]
         runs, found = self._runs, None
-        for lane, (value, last, first) in enumerate(
-            zip(watched, self._last, self._first, strict=True)
-        ):
+        of_lane = zip(
+            self._samples(watched),
+            self._samples(self._last),
+            self._samples(self._first),
+            strict=True,
+        )
+        for lane, (value, last, first) in enumerate(of_lane):
             alarm = None
             if value != last:
                 runs[lane] = 1
@@ -124,5 +135,9 @@ class LaneTest:
                     self._due[lane] = self._apt[Level.PERMANENT]
             if alarm is not None and (found is None or alarm[1] > found.level):
                 found = Finding(*alarm, seen + lane * LANE_SHARE, self._entropy)
-        self._last = watched
         return found
+
+    def _samples(self, data: bytes | bytearray) -> bytes | bytearray | memoryview:
+        if self.sample_bytes == 1:
+            return data
+        return memoryview(data).cast(FORMATS[self.sample_bytes])

@@ -19,6 +19,7 @@ from hwentropy_sources.health.lag import (
     run_cutoff,
     window_cutoff,
 )
+from hwentropy_sources.health.repeats import KEY_BYTES
 
 LOW, HIGH = Level.INTERMITTENT, Level.PERMANENT
 CLAIM = Claim(8, 1 / 16, "a figure for this test", whitened=False, lag=True)
@@ -52,7 +53,7 @@ def test_a_pattern_is_found_by_the_lag_test_alone(period: int) -> None:
     RCT and APT pass it for ever where H is small: no value comes too often.
     """
     pattern = bytes(range(period)) * (1000 // period)
-    found = findings(HealthTests(CLAIM), pattern)
+    found = findings(HealthTests(CLAIM, bytes(KEY_BYTES)), pattern)
     assert [(one.alarm, one.level) for one in found] == [
         (Alarm.LAG_RUN, LOW),
         (Alarm.LAG_RUN, HIGH),
@@ -60,12 +61,12 @@ def test_a_pattern_is_found_by_the_lag_test_alone(period: int) -> None:
     # A period and the sample that first repeats, then as many right as the cut-off.
     assert found[-1].samples == period + 1 + run_cutoff(1 / 16, HIGH)
     without = Claim(8, 1 / 16, "the same", whitened=False)
-    assert findings(HealthTests(without), pattern * 10) == []
+    assert findings(HealthTests(without, bytes(KEY_BYTES)), pattern * 10) == []
 
 
 def test_a_stuck_source_is_the_repetition_count_tests() -> None:
     """One fault, one alarm: both reach their cut-off at one sample, and `rct` is told."""
-    found = findings(HealthTests(CLAIM), bytes(1000))
+    found = findings(HealthTests(CLAIM, bytes(KEY_BYTES)), bytes(1000))
     assert {one.alarm for one in found} == {Alarm.RCT}
 
 

@@ -143,20 +143,27 @@ def test_sound_reads_raise_nothing() -> None:
             assert test.scan(noise.randbytes(size), 0) is None
 
 
-def test_an_eighth_of_a_read_is_kept() -> None:
-    """Of the last read, and of the first of the watch; no more."""
-    test = LaneTest(claim(4))
-    data = random.Random(3).randbytes(160)
-    test.scan(data[:80], 0)
-    test.scan(data[80:], 80)
-    kept = [
-        getattr(test, name)
-        for name in LaneTest.__slots__
-        if isinstance(getattr(test, name), (list, bytes, bytearray))
-    ]
-    samples = [list(data[:80:8]), list(data[80::8])]
-    assert sorted(len(one) for one in kept) == [10] * 5
-    assert [one for one in kept if one in samples] == samples
+@pytest.mark.parametrize("bits", [8, 64])
+def test_an_eighth_of_a_read_is_kept_and_overwritten(bits: int) -> None:
+    """Of the last read, and of the first of the watch; what they replace is zeros then."""
+    wide = bits // 8
+    test = LaneTest(claim(bits / 2, bits))
+    data = random.Random(3).randbytes(160 * wide)
+    kept: list[bytearray] = []
+    for at in (0, 80 * wide):
+        test.scan(data[at : at + 80 * wide], 0)
+        kept = [
+            one
+            for name in LaneTest.__slots__
+            if isinstance(one := getattr(test, name), bytearray)
+        ]
+        assert [len(one) for one in kept] == [10 * wide] * 2
+    for at, one in zip((0, 80), kept, strict=True):
+        samples = [data[wide * n : wide * (n + 1)] for n in range(at, at + 80, LANE_SHARE)]
+        assert one == b"".join(samples)
+    for _ in range(61):
+        test.scan(random.Random(4).randbytes(80 * wide), 0)
+    assert kept == [bytearray(10 * wide)] * 2
 
 
 @pytest.mark.parametrize("words", [(1, 2, 3), (1,), (0, 2), (2,)])
