@@ -78,6 +78,7 @@ class Oracle:
         self._waiting: dict[object, float] = {}
         self._cloned_at = float("-inf")
         self._forgets = False
+        self._looks = True
         self.clones = 0
         self.seeded_at: float | None = None
         """None also after the machine was copied."""
@@ -88,6 +89,9 @@ class Oracle:
 
     def happens(self, event: Event, now: float) -> None:
         """An event that the seeder is about to handle."""
+        # Who gives up changes nothing, so the seeder does not look at its sources then; what
+        # befell them while the supervisor stood still is in the events behind.
+        self._looks = not isinstance(event, FreshCancelled)
         match event:
             case Delivered(one) if one.started >= self._cloned_at:
                 kept = self._pooled.setdefault(one.source, [])
@@ -150,7 +154,7 @@ class Oracle:
                     pass
         if self._state in {ServiceState.OK, ServiceState.DEGRADED}:
             assert self.seeded_at is not None, "serves without a seed"
-        if self._state is ServiceState.OK:
+        if self._state is ServiceState.OK and self._looks:
             assert self._suffices(self._holds()), "ok without its groups"
         if self._state is ServiceState.DEGRADED:
             assert self._degraded_drawn < self._limits.degraded_bytes, (
