@@ -20,6 +20,7 @@
 
 #include "hwentropy/base.h"
 #include "hwentropy/connection.h"
+#include "hwentropy/known_answers.h"
 #include "hwentropy/lease.h"
 #include "hwentropy/path.h"
 
@@ -54,8 +55,9 @@ typedef struct hwentropy_client {
  * daemon that fails closed ends a long one within some milliseconds. */
 #define HWENTROPY_PIECE_BYTES ((size_t)16 << 20)
 
-/* Make a client; asks the daemon nothing yet.  HWENTROPY_SYSTEM, with errno, where memory
- * is short or the kernel is older than 4.14, which cannot wipe memory on fork. */
+/* Make a client, once the known-answer tests have passed (HWENTROPY_WRONG); asks the
+ * daemon nothing yet.  HWENTROPY_SYSTEM, with errno, where memory is short or the kernel is
+ * older than 4.14, which cannot wipe memory on fork. */
 HWENTROPY_FN int hwentropy_open(hwentropy_client **out, const struct hwentropy_options *options)
 {
     hwentropy_client *client = (hwentropy_client *)calloc(1, sizeof *client);
@@ -68,6 +70,11 @@ HWENTROPY_FN int hwentropy_open(hwentropy_client **out, const struct hwentropy_o
         free(client);
         errno = error;
         return HWENTROPY_SYSTEM;
+    }
+    if (!hwentropy_computes_rightly(&client->secret->drbg)) {
+        hwentropy_free_secret(client->secret);
+        free(client);
+        return HWENTROPY_WRONG;
     }
     client->connection.fd = -1;
     client->connection.owner = &client->secret->owner;
@@ -363,6 +370,10 @@ HWENTROPY_FN void hwentropy_message(
         break;
     case HWENTROPY_PROTOCOL:
         after = " does not keep to the protocol; see what listens there";
+        break;
+    case HWENTROPY_WRONG:
+        before = "a known-answer test failed; nothing is asked of the daemon at ";
+        after = "; test the hardware, compile anew";
         break;
     default:
         before = "a system call failed for the daemon at ";

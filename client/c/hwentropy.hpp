@@ -129,7 +129,8 @@ class generator {
 public:
     generator() : generator(options{}) {}
 
-    // Throws std::invalid_argument for a timeout below 0 or above 2^32 - 1 ms, and
+    // Throws std::invalid_argument for a timeout below 0 or above 2^32 - 1 ms,
+    // error where this machine or build computes wrongly, and
     // std::system_error where a lease's memory is not to be had.
     explicit generator(const options &chosen)
     {
@@ -142,7 +143,12 @@ public:
         plain.mode = static_cast<hwentropy_mode>(chosen.how);
         plain.timeout_ms = static_cast<unsigned>(wait);
         plain.dont_block = !chosen.block;
-        if (hwentropy_open(&client_, &plain))
+        const int status = hwentropy_open(&client_, &plain);
+        if (status == HWENTROPY_WRONG)
+            throw error(status,
+                "a known-answer test failed: this machine or this build computes wrongly;"
+                " test the hardware, compile anew");
+        if (status)
             throw std::system_error(errno, std::generic_category(),
                 "no memory that a fork wipes for hwentropy (Linux 4.14 and later have it)");
     }

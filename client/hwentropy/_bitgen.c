@@ -15,7 +15,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "hwentropy/chacha20.h"
+#include "hwentropy/known_answers.h"
 
 #include <pthread.h>
 
@@ -403,6 +403,12 @@ static PyType_Spec spec = {
 
 static int module_exec(PyObject *module)
 {
+    unsigned char stream[HWENTROPY_DRBG_BLOCK];
+    if (!hwentropy_chacha20_is_right(stream)) {
+        PyErr_SetString(PyExc_ImportError, "the known-answer test of ChaCha20 failed: this "
+            "machine or this build computes wrongly; test the hardware, install anew");
+        return -1;
+    }
     PyObject *type = PyType_FromModuleAndSpec(module, &spec, NULL);
     if (type == NULL) {
         return -1;

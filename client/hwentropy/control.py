@@ -19,6 +19,7 @@ import msgspec
 
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.status import (
+    Checked,
     Reseeded,
     SeedLogStatus,
     SelfTest,
@@ -33,6 +34,7 @@ from .endpoint import control_path, expired, lost, unreachable
 from .errors import ControlError
 
 __all__ = [
+    "Checked",
     "Control",
     "Reseeded",
     "SeedLogStatus",
@@ -125,6 +127,13 @@ class Control:
         Raises ControlError `UnknownSource` or `SourceNotReady`.
         """
         return convert(self.call("TestSource", name=name), SelfTest)
+
+    def check(self) -> Checked:
+        """Have the daemon's processes run their known-answer tests.
+
+        Raises ControlError `KnownAnswerFailed`; the daemon ends then.
+        """
+        return convert(self.call("Check"), Checked)
 
     def raw_status(self) -> Message:
         """`status` as the daemon sent it, with keys this version does not know."""

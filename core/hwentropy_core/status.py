@@ -170,6 +170,16 @@ class SelfTest:
     """Why it did not pass, or nothing."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """The outcome of known-answer tests in the daemon's processes."""
+
+    passed: list[int]
+    """Process ids: the supervisor's, and those of the workers."""
+    tests: list[str]
+    """What was tested in the supervisor; a worker has no health tests."""
+
+
 def iso_time(seconds: float) -> str:
     """Seconds since the epoch as ISO 8601 in UTC, to the millisecond."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

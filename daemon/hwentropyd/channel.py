@@ -3,8 +3,9 @@
 One message is one SEQPACKET datagram: a kind byte and fixed fields, native byte
 order (both ends are the same program).  Kinds a worker takes: a connection
 (with its descriptor), a seed, an answer to a request for fresh entropy, an order to
-forget, a wake-up after a state change, a ping, a stop.  Kinds it sends: ready, a
-connection that ended, a request for fresh entropy, bytes drawn, a pong.
+forget, a wake-up after a state change, a ping, an order to test itself, a stop.  Kinds it
+sends: ready, a connection that ended, a request for fresh entropy, bytes drawn, a pong,
+that its tests passed.
 
 Both ends trust each other; a message that does not parse is a bug and ends the
 worker, which is then replaced.
@@ -153,6 +154,14 @@ class Ping(Message):
 
 
 @dataclass(frozen=True, slots=True)
+class Check(Message):
+    """Supervisor: run the known-answer tests; end if one fails."""
+
+    kind = b"K"
+    layout = struct.Struct("=")
+
+
+@dataclass(frozen=True, slots=True)
 class Stop(Message):
     """Supervisor: answer what has begun, then end."""
 
@@ -165,6 +174,14 @@ class Ready(Message):
     """Worker: it serves."""
 
     kind = b"R"
+    layout = struct.Struct("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Checked(Message):
+    """Worker: its known-answer tests passed."""
+
+    kind = b"A"
     layout = struct.Struct("=")
 
 
@@ -220,8 +237,8 @@ class Pong(Message):
 _KINDS: Final[dict[bytes, type[Message]]] = {
     one.kind: one
     for one in (
-        *(Assign, Seed, Fresh, FreshRefused, Forget, Wake, Ping, Stop),
-        *(Ready, Closed, WantFresh, Refused, Drawn, Pong),
+        *(Assign, Seed, Fresh, FreshRefused, Forget, Wake, Ping, Check, Stop),
+        *(Ready, Closed, WantFresh, Refused, Drawn, Pong, Checked),
     )
 }
 

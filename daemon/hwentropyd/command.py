@@ -16,8 +16,9 @@ from typing import Final
 
 import msgspec
 
-from hwentropy_core import VERSION
+from hwentropy_core import VERSION, known_answers
 from hwentropy_core.errors import HwentropyError
+from hwentropy_core.known_answers import KnownAnswerError
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE, daemon_runtime_dir, daemon_state_dir
 from hwentropy_sources import discovery
 
@@ -35,7 +36,7 @@ from .operating.signals import StopSignals
 from .role import Role
 from .sampling.remote import table_check
 from .serving.listeners import AlreadyServedError, Listeners, SocketError
-from .supervisor import Supervisor
+from .supervisor import KNOWN_ANSWERS, Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,10 @@ def _run(options: argparse.Namespace, signals: StopSignals, children: Children) 
         names = ", ".join(str(file) for file in config.files) or "built-in defaults"
         print(f"configuration fine: {names}")
         return EXIT_STOPPED
+    try:
+        known_answers.check(KNOWN_ANSWERS)
+    except KnownAnswerError as error:
+        return _complain(error, EXIT_FAILED)
     confinement.protect_memory()
     limit = confinement.raise_descriptor_limit()
     if limit < (needed := _descriptors_needed(config)):

@@ -10,15 +10,19 @@ import asyncio
 import contextlib
 import ctypes
 import logging
+import os
 import time
 from collections.abc import Callable, Hashable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from hwentropy_core import known_answers
 from hwentropy_core.errors import HwentropyError
+from hwentropy_core.known_answers import KnownAnswerError
 from hwentropy_core.page import boottime
 from hwentropy_core.status import Reseeded, ServiceStatus
+from hwentropy_sources.health.known_answers import HEALTH
 
 from .channel import Fresh
 from .child import Children
@@ -51,6 +55,12 @@ TICK_SECONDS: Final = PING_SECONDS
 
 #: Seconds between checks whether the sockets are still where they were made.
 CHECK_SECONDS: Final = 5.0
+
+#: What this process must compute rightly.
+KNOWN_ANSWERS: Final = {**known_answers.GENERATOR, **HEALTH}
+
+#: Seconds for workers to test themselves: a hundred times what it takes them.
+CHECK_PATIENCE: Final = 1.0
 
 
 class NotEnoughEntropyError(HwentropyError):
@@ -182,6 +192,19 @@ class Supervisor:
         if not answer.met:
             raise NotEnoughEntropyError(f"{answer.reason}; see `hwentropy sources`")
         return Reseeded(generation=generation, live=answer.live)
+
+    async def check(self) -> list[int]:
+        """Run the known-answer tests here and in the workers; whose processes passed.
+
+        Raises KnownAnswerError, and so does `run` then: nothing is served any more.
+        """
+        try:
+            known_answers.check(KNOWN_ANSWERS)
+        except KnownAnswerError as error:
+            if not self._failed.done():
+                self._failed.set_exception(error)
+            raise
+        return [os.getpid(), *await self._workers.check(CHECK_PATIENCE)]
 
     async def test_source(self, name: str) -> TestResult:
         """Run a source's on-demand health test; raises UnknownSourceError."""

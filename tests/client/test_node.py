@@ -38,7 +38,7 @@ def test_the_packages_own_tests() -> None:
         check=False,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    assert len(files) == 7
+    assert len(files) == 8
 
 
 def test_the_types_name_what_both_kinds_of_module_export(node: Node) -> None:

@@ -56,7 +56,8 @@ enum hwentropy_status {
     HWENTROPY_PATH = 19,      /* the socket's path is too long for one */
     HWENTROPY_TIMEOUT = 20,   /* longer than the caller's timeout */
     HWENTROPY_PROTOCOL = 21,  /* the daemon sent what the protocol does not allow */
-    HWENTROPY_SYSTEM = 22     /* a system call failed: see errno */
+    HWENTROPY_SYSTEM = 22,    /* a system call failed: see errno */
+    HWENTROPY_WRONG = 23      /* this machine or this build computes wrongly */
 };
 
 HWENTROPY_FN void hwentropy_store32_be(unsigned char *to, uint32_t value)

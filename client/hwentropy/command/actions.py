@@ -22,6 +22,17 @@ def reseed(runtime: Runtime) -> ExitCode:
     return ExitCode.FINE
 
 
+@click.command()
+@click.pass_obj
+def selftest(runtime: Runtime) -> ExitCode:
+    """Have the daemon's processes run their known-answer tests, as they did at the start."""
+    with SlowDisplay("testing"), runtime.control() as control:
+        outcome = control.check()
+    click.echo(f"{', '.join(map(printable, outcome.tests))}: right")
+    click.echo(f"in {len(outcome.passed)} processes: {', '.join(map(str, outcome.passed))}")
+    return ExitCode.FINE
+
+
 def _source_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete a source's name; a shell that finds no daemon offers none."""
     root = ctx.find_root()

@@ -14,7 +14,7 @@ from hwentropy_core import VERSION
 from hwentropy_core.errors import HwentropyError
 from hwentropy_core.paths import ENVIRONMENT_VARIABLE
 
-from .actions import reseed, test
+from .actions import reseed, selftest, test
 from .analyze import analyze
 from .completion import completion
 from .exits import ExitCode, OutputClosed, die_of, judge
@@ -114,7 +114,7 @@ def cli(ctx: click.Context, *, runtime_dir: Path | None) -> None:
 
 for command in (
     *(get, token, integer, choose, shuffle, password, passphrase, uuid, apikey, salt),
-    *(status, sources, history, reseed, test, analyze, completion),
+    *(status, sources, history, reseed, test, selftest, analyze, completion),
 ):
     cli.add_command(command)
 

@@ -69,6 +69,9 @@ def _judge_control(error: ControlError) -> tuple[ExitCode, str]:
         case "NotEnoughEntropy":
             # The daemon's sentence says where to look.
             return ExitCode.UNHEALTHY, f"not reseeded: {text('reason')}"
+        case "KnownAnswerFailed":
+            sentence = f"the daemon's known-answer test of {text('test')} failed, and it ended"
+            return ExitCode.UNHEALTHY, f"{sentence}; test the hardware, install anew"
         case "OverQuota":
             sentence = "as many calls of this user are under way as its share allows"
             return ExitCode.UNHEALTHY, f"{sentence}; try again later"

@@ -24,6 +24,7 @@ from typing import Final
 
 from hwentropy.endpoint import entropy_path, lost
 from hwentropy.errors import DaemonUnavailable, FailedClosed, HwentropyError
+from hwentropy_core import known_answers
 from hwentropy_core.drbg import Drbg
 from hwentropy_core.limits import KEY_BYTES
 from hwentropy_core.memory import wipe
@@ -250,11 +251,10 @@ class LeasedDrbg:
 
 
 def _first_use() -> None:
-    """Have the library of the primitives ready itself now, within a millisecond.
+    """Run the known-answer tests; raises KnownAnswerError.
 
-    Begun at a thread's first draw, and cut short by another one's fork, it would
-    leave the child a lock that nobody ever gives back.
+    They have the library of the primitives ready itself now, within a millisecond.
+    Begun at a thread's first draw, and cut short by another one's fork, it would leave
+    the child a lock that nobody ever gives back.
     """
-    drbg = Drbg(b"first use")
-    drbg.reseed([])
-    drbg.refill()
+    known_answers.check()

@@ -28,6 +28,7 @@ const { Bridge } = require('./bridge.js');
 const { Drbg } = require('./drbg.js');
 const { entropyPath } = require('./endpoint.js');
 const { DaemonUnavailable, HwentropyError } = require('./errors.js');
+const knownAnswers = require('./known-answers.js');
 const { MAX_AGE } = require('./shared.js');
 const { REQUEST } = require('./wire.js');
 
@@ -246,6 +247,7 @@ class Generator {
 
   #install({ seed, maxBytes, maxSeconds, degraded, asked, epoch }) {
     try {
+      knownAnswers.check();
       this.#drbg.reseed([['parent', seed]]);
     } finally {
       seed.fill(0);

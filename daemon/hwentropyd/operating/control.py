@@ -27,9 +27,15 @@ from typing import Any, Final
 
 from hwentropy_core import VERSION, varlink
 from hwentropy_core.errors import ProtocolError
+from hwentropy_core.known_answers import KnownAnswerError
 from hwentropy_core.status import SelfTest
 from hwentropyd.serving.shares import Budget
-from hwentropyd.supervisor import NotEnoughEntropyError, Supervisor, UnknownSourceError
+from hwentropyd.supervisor import (
+    KNOWN_ANSWERS,
+    NotEnoughEntropyError,
+    Supervisor,
+    UnknownSourceError,
+)
 
 from .control_acceptor import ControlAcceptor, is_operator
 
@@ -114,6 +120,7 @@ class Control:
             f"{own}.Sources": self._sources,
             f"{own}.Reseed": self._reseed,
             f"{own}.TestSource": self._test_source,
+            f"{own}.Check": self._check,
         }
 
     @property
@@ -275,6 +282,14 @@ class Control:
         except NotEnoughEntropyError as error:
             raise _VarlinkError(
                 f"{varlink.INTERFACE}.NotEnoughEntropy", reason=str(error)
+            ) from None
+
+    async def _check(self, _: _Parameters) -> _Parameters:
+        try:
+            return {"passed": await self._supervisor.check(), "tests": [*KNOWN_ANSWERS]}
+        except KnownAnswerError as error:
+            raise _VarlinkError(
+                f"{varlink.INTERFACE}.KnownAnswerFailed", test=error.test
             ) from None
 
     async def _test_source(self, parameters: _Parameters) -> _Parameters:

@@ -44,6 +44,8 @@ class WorkerHandle:
         """When the ping was sent that it has not answered yet."""
         self.silent_looks = 0
         """How often that was seen since."""
+        self.checked = False
+        """Whether its known-answer tests have passed since that was last cleared."""
         self.ready = False
         self.hung_up = False
         """Whether its channel is closed, and its end to be reported."""

@@ -87,7 +87,7 @@ class WorkerPool:
         self._all_ready = asyncio.Event()
         self._held: deque[Incoming] = deque()
         self._counted = asyncio.Event()
-        """Whether a worker has answered a ping, or is gone, since it was last cleared."""
+        """Whether a worker has answered, or is gone, since it was last cleared."""
         self._starts = Starts(server.workers)
 
     def start(self) -> None:
@@ -176,6 +176,22 @@ class WorkerPool:
                 while any(one.asked is not None for one in waited if one in self.workers):
                     self._counted.clear()
                     await self._counted.wait()
+
+    async def check(self, seconds: float) -> list[int]:
+        """Have the workers run their known-answer tests; the process ids of those that did.
+
+        One that fails ends, and is replaced by one that tests itself at its start.
+        """
+        asked = [one for one in self.workers if one.ready]
+        for worker in asked:
+            worker.checked = False
+            worker.send(channel.Check())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not all(one.checked for one in asked if one in self.workers):
+                    self._counted.clear()
+                    await self._counted.wait()
+        return [worker.pid for worker in asked if worker.checked]
 
     async def stop(self) -> None:
         """Let the workers answer what they have begun, then end them."""
@@ -286,6 +302,9 @@ class WorkerPool:
             self._counted.set()
             worker.requests, worker.bytes = message.requests, message.bytes
             self._drawn(message.drawn)
+        elif isinstance(message, channel.Checked):
+            worker.checked = True
+            self._counted.set()
         elif isinstance(message, channel.Ready):
             worker.child.take_reports()  # it was started, whether or not that was read before
             worker.ready = True

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from hwentropy_core import known_answers
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import PageReader
 from hwentropy_core.wire import Status
@@ -68,6 +69,9 @@ class WorkerProcess:
                 self._engine.answer_fresh(message.id, FreshAnswer(status, live=message.live))
             elif isinstance(message, channel.FreshRefused):
                 self._engine.answer_fresh(message.id, FreshAnswer(Status.OVER_QUOTA))
+            elif isinstance(message, channel.Check):
+                known_answers.check()
+                self._send(channel.Checked())
             elif isinstance(message, channel.Wake):
                 self._engine.resume()
             elif isinstance(message, channel.Ping):
@@ -112,7 +116,11 @@ def _receive(sock: socket.socket, buffer: memoryview) -> tuple[int, list[int]]:
 
 
 def prepare(sock: socket.socket) -> Callable[[], None]:
-    """Take the settings and give up every right; returns what serves."""
+    """Take the settings and give up every right; returns what serves.
+
+    Raises KnownAnswerError where this process would compute wrongly.
+    """
+    known_answers.check()
     datagram, fds, _, _ = socket.recv_fds(sock, _SETTINGS_BYTES, 1)
     settings = msgspec.msgpack.decode(datagram, type=WorkerSettings)
     terms = LeaseTerms(settings.lease_bytes, settings.lease_seconds, fds[0])
