@@ -1,6 +1,7 @@
 """The lock of `hwentropy.numpy.BitGenerator`: outages, what is left, threads, copies."""
 
 import copy
+import ctypes
 import gc
 import math
 import os
@@ -109,6 +110,28 @@ def test_nothing_is_left_after_a_call(keys: Keys, count: int) -> None:
     # One number remains: how often the page's memory was new to the lock.
     assert sum(page) == 1
     assert bytes(range(32)) == KEY  # a key that others have is theirs
+
+
+def test_the_key_of_a_call_is_overwritten_where_it_was_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody else has it; the memory that its `bytes` were in no longer holds it."""
+    seen: list[tuple[bytearray, Any]] = []
+
+    def draw(size: int) -> bytes:
+        key = os.urandom(size)
+        place = (ctypes.c_ubyte * size).from_address(id(key) + bytes.__basicsize__ - 1)
+        assert bytes(place) == key
+        seen.append((bytearray(key), place))
+        return key
+
+    monkeypatch.setattr(module, "take", lambda _: None)
+    monkeypatch.setattr(module, "random_bytes", draw)
+    ours.BitGenerator().random_raw()
+    [(key, place)] = seen
+    # Of freed memory: its allocator may have written over some of it, and no more.
+    left = sum(one == other for one, other in zip(key, place, strict=True))
+    assert left < len(key) // 2
 
 
 def test_a_draw_inside_a_draw(keys: Keys) -> None:

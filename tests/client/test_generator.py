@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from pytest_mock import MockerFixture
 
 from hwentropy import (
     DaemonUnavailable,
@@ -26,6 +27,7 @@ from hwentropy.lease.connection import LeaseConnection
 from hwentropy.lease.drbg import BLOCK_BYTES, PIECE_BYTES, SMALL_BYTES
 from hwentropy.lease.reservoir import PythonReservoir
 from hwentropy_core.drbg import Keystream
+from hwentropy_core.limits import KEY_BYTES
 from hwentropy_core.page import ServiceState
 from hwentropy_core.wire import Op, ReplyFlag, Request, Status, encode_reply
 from support.drbg_reference import ReferenceDrbg
@@ -660,3 +662,13 @@ def test_bytes_that_the_daemon_never_saw(
         generator.random_bytes(size)
     assert asked(daemon, Op.READ) == 0
     daemon.handler = honest
+
+
+def test_the_seed_of_a_lease_does_not_stay_behind(
+    generator: Generator, leases: Leases, mocker: MockerFixture
+) -> None:
+    """Once the generator has taken it, it is overwritten where it was received."""
+    granted = mocker.spy(LeaseConnection, "renew")
+    generator.random_bytes(32)
+    assert any(leases.seeds[-1])
+    assert granted.spy_return.lease.seed == bytes(KEY_BYTES)

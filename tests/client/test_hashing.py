@@ -93,6 +93,20 @@ def test_the_default_is_that_of_the_rfc() -> None:
     check_password("secret", stored)
 
 
+@pytest.mark.parametrize(
+    ("cost", "beginning"),
+    [
+        (OWASP_ARGON2ID, "$argon2id$v=19$m=19456,t=2,p=1$"),
+        (OWASP_PBKDF2, "$pbkdf2-sha256$i=600000,l=32$"),
+    ],
+)
+def test_the_named_costs_are_the_least_that_owasp_recommends(
+    cost: Argon2idCost | Pbkdf2Cost, beginning: str
+) -> None:
+    """Password Storage Cheat Sheet; an attacker's guess costs as much as one check."""
+    assert hash_password("secret", cost).startswith(beginning)
+
+
 @pytest.mark.parametrize("stored", [ARGON2ID, PBKDF2])
 def test_other_costs_want_a_new_hash(stored: str) -> None:
     """Older costs, another algorithm, shorter salts and other lengths are to be replaced."""

@@ -1,10 +1,13 @@
 """hwentropy.otp against the vectors of RFC 4226 and RFC 6238, and its rules."""
 
 import base64
+import contextlib
+import hmac
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from pytest_mock import MockerFixture
 
 from hwentropy import CheckFailed
 from hwentropy.otp import OneTimeCodes, generate_otp_secret
@@ -106,6 +109,16 @@ def test_lost_presses_are_looked_for_ahead_only() -> None:
     for counter in (6, 1):
         with pytest.raises(CheckFailed):
             codes.check_counter(HOTP[5], counter)
+
+
+@pytest.mark.parametrize("code", [HOTP[2], HOTP[5], "755225"])
+def test_every_code_is_compared_in_constant_time(mocker: MockerFixture, code: str) -> None:
+    """Whichever fits, if one does: the time says nothing of it."""
+    compared = mocker.patch("hmac.compare_digest", side_effect=hmac.compare_digest)
+    with contextlib.suppress(CheckFailed):
+        codes_at(0).check_counter(code, 2)
+    pairs = [call.args for call in compared.call_args_list]
+    assert pairs == [(right.encode(), code.encode()) for right in HOTP[2:6]]
 
 
 @pytest.mark.parametrize("code", ["", "75522", "7552244", "75522\u0664", "\ud800", "755225"])

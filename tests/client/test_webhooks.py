@@ -1,10 +1,13 @@
 """hwentropy.webhooks against the specification's vector, forgers and clocks."""
 
 import base64
+import hmac
+import itertools
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_mock import MockerFixture
 
 from hwentropy import CheckFailed, Expired
 from hwentropy.webhooks import Webhook, generate_webhook_secret
@@ -90,6 +93,16 @@ def test_secrets_can_be_changed() -> None:
     webhook(OTHER, SECRET).check(HEADERS, BODY)
     with pytest.raises(CheckFailed):
         webhook(OTHER).check(HEADERS, BODY)
+
+
+def test_every_signature_is_compared_in_constant_time(mocker: MockerFixture) -> None:
+    """Whichever fits, and however much of one does: the time says neither."""
+    headers = webhook(SECRET, OTHER).sign(ID, BODY)
+    compared = mocker.patch("hmac.compare_digest", side_effect=hmac.compare_digest)
+    webhook(OTHER, SECRET).check(headers, BODY)
+    signatures = [one.encode()[3:] for one in headers["webhook-signature"].split(" ")]
+    pairs = [call.args for call in compared.call_args_list]
+    assert sorted(pairs) == sorted(itertools.product(signatures, signatures))
 
 
 def test_signatures_of_other_kinds_are_passed_over() -> None:

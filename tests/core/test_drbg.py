@@ -303,6 +303,14 @@ def test_materials_are_wiped_whether_or_not_the_reseed_works(mocker: MockerFixtu
     assert generator.reseeds == 1
 
 
+def test_what_a_child_was_derived_from_is_wiped(mocker: MockerFixture) -> None:
+    """Whoever had it could compute the child's seed, which is given out once."""
+    generator = seeded()
+    drawn = mocker.spy(Drbg, "read")
+    assert any(generator.child_seed(b"child", 1))
+    assert drawn.spy_return == bytes(KEY_BYTES)
+
+
 # Cut short: an exception from outside in the middle of an operation.
 
 

@@ -28,8 +28,9 @@ from hwentropy import (
 )
 from hwentropy.lease import connection as module
 from hwentropy.lease.connection import LeaseConnection
+from hwentropy_core.limits import KEY_BYTES
 from hwentropy_core.page import MAGIC, PageReader, boottime
-from hwentropy_core.wire import HEADER, Lease, Status, encode_lease
+from hwentropy_core.wire import HEADER, Lease, ReplyFlag, Status, encode_lease
 from support.fake_leases import Leases
 from support.fake_server import FakeDaemon, Hangup
 
@@ -125,6 +126,20 @@ def test_seeds_do_not_stay_behind(
     assert bytes(granted.lease.seed) == leases.seeds[-1]
     assert leases.seeds[-1].hex() not in repr(granted)
     assert repr(leases.seeds[-1]) not in repr(granted)
+
+
+@pytest.mark.parametrize("changed", [{"flags": ReplyFlag.NOT_LIVE}, {"max_bytes": 0}])
+def test_the_seed_of_a_bad_lease_does_not_stay_behind(
+    connection: LeaseConnection, leases: Leases, mocker: Any, changed: dict[str, int]
+) -> None:
+    """Nobody takes it, and it is overwritten all the same."""
+    for name, value in changed.items():
+        setattr(leases, name, value)
+    decoded = mocker.spy(module, "decode_lease")
+    with pytest.raises(ProtocolError):
+        connection.renew(None)
+    assert any(leases.seeds[-1])
+    assert decoded.spy_return.seed == bytes(KEY_BYTES)
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,27 @@ def test_a_batch_carries_a_seed_alone(bench: Bench) -> None:
     assert contribution.started == bench.clock.now
 
 
+def test_samples_are_as_old_as_the_moment_they_were_asked_for(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """Not as young as their arrival: what a slow read took may have been there before."""
+    bench.healthy()
+    read = bench.source.read
+    asked: dict[int, float] = {}
+
+    def slow(samples: int, timeout: float) -> bytearray:
+        at = bench.clock.now
+        data = read(samples, timeout)
+        asked[id(data)] = at  # `given` keeps it, so nothing else gets its id
+        bench.clock.now += 1.0
+        return data
+
+    mocker.patch.object(bench.source, "read", slow)
+    bench.until(lambda: id(bench.delivered[-1].data) in asked)
+    contribution = bench.delivered[-1]
+    assert contribution.started == asked[id(contribution.data)]
+
+
 @pytest.mark.parametrize(
     ("keys", "size", "bits"),
     [

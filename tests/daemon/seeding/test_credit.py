@@ -1,5 +1,6 @@
 """What samples count for in a seed: caps, groups that are left, and when that suffices."""
 
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -142,3 +143,12 @@ def test_what_can_never_make_a_seed_never_does(
     held = {group: min(bits.get(group, 0.0), most) for group, most in holds.items()}
     if credit.shortage(policy, holds):
         assert not credit.sufficient(policy, held, holds, patient=patient)
+
+
+@pytest.mark.parametrize(
+    ("min_groups", "bits"), [(0, 111), (1, 111), (2, 11), (3, 1), (4, 0), (5, 0)]
+)
+def test_what_is_left_is_without_the_largest_groups(min_groups: int, bits: float) -> None:
+    """An attacker knows those that bring the most; in whatever order they are named."""
+    for order in itertools.permutations({"a": 1.0, "b": 10.0, "c": 100.0}.items()):
+        assert credit.left(dict(order), min_groups) == bits

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from pytest_mock import MockerFixture
 
+from hwentropy_core.limits import KEY_BYTES
 from hwentropyd import channel
 from hwentropyd.channel import Fresh, Pong, Ready
 from hwentropyd.child import Child, Children
@@ -96,6 +98,21 @@ def test_all_workers_are_told_to_forget_and_a_new_one_has_nothing_to_forget(
             assert process.heard() == [channel.Forget()]
         bench.pool(workers=1)
         assert bench.processes[-1].heard() == []
+
+    run(talk)
+
+
+def test_a_workers_seed_is_its_own_alone(bench: Bench, mocker: MockerFixture) -> None:
+    """It is overwritten here once it is sent."""
+
+    async def talk() -> None:
+        bench.root.reseed(Seed([(b"source a", bytearray(40))], {}, frozenset()), lambda _: None)
+        seeds = mocker.spy(bench.root, "child_seed")
+        bench.pool(workers=1)
+        [message] = bench.processes[-1].heard()
+        assert isinstance(message, channel.Seed)
+        assert any(message.seed)
+        assert seeds.spy_return == bytes(KEY_BYTES)
 
     run(talk)
 

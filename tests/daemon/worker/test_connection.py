@@ -46,6 +46,7 @@ from hwentropyd.worker import protocols
 from hwentropyd.worker.connection import CHUNK_BYTES, TURN_BYTES, Buffers, ClientConnection
 from hwentropyd.worker.drbg import WorkerDrbg
 from hwentropyd.worker.protocols import FreshAnswer, LeaseTerms, Wait
+from hwentropyd.worker.protocols import Reply as Sending
 from hwentropyd.worker.protocols.native import FAST_PATH_BYTES, NativeProtocol
 from hwentropyd.worker.quota import Quota
 from support.assigned import assigned
@@ -730,3 +731,16 @@ def test_a_lease_that_is_not_taken_is_overwritten_at_the_end() -> None:
         assert all(any(one[-KEY_BYTES:]) for one in held)
         bench.connection.close()
         assert all(bytes(one) == bytes(len(one)) for one in held)
+
+
+def test_a_lease_that_was_sent_is_overwritten() -> None:
+    """As far as the kernel has taken it, it does not stay behind; what is left is as it was."""
+    lease = bytes(range(HEADER.size + LEASE_BYTES))
+    with Bench() as bench:
+        reply = Sending(bytearray(lease))
+        bench.connection._replies.append(reply)
+        for sent, left in ((10, lease[10:]), (len(lease) - 10, b"")):
+            before = reply.fixed
+            bench.connection._advance(sent)
+            assert before == bytes(len(before))
+            assert reply.fixed == left

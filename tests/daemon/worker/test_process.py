@@ -182,3 +182,21 @@ def test_it_takes_its_settings_and_gives_up_its_rights_before_it_serves(
         ours.shutdown(socket.SHUT_WR)
         serve()
         assert channel.decode(ours.recv(channel.MESSAGE_BYTES)) == channel.Ready()
+
+
+def test_no_seed_stays_in_what_it_was_received_by(mocker: MockerFixture) -> None:
+    """The channel's buffer is overwritten behind every message."""
+    decoded = mocker.spy(channel, "decode")
+    made = Bench()
+    made.seed(1)
+    made.say(channel.Ping())
+    made.heard(channel.Pong)
+    [buffer] = {
+        id(given.obj): given.obj
+        for (given,) in (call.args for call in decoded.call_args_list)
+        if isinstance(given, memoryview)
+    }.values()
+    assert isinstance(buffer, bytearray)
+    assert len(buffer) == channel.MESSAGE_BYTES
+    assert not any(buffer[len(channel.Ping().encode()) :])
+    made.end()

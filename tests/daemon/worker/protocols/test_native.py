@@ -1,17 +1,21 @@
 """The native protocol without a socket: bytes in, replies and waits out."""
 
+# What a request leaves behind is looked at:
+# pyright: reportPrivateUsage=false
+
 from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_mock import MockerFixture
 
-from hwentropy_core.limits import MAX_READ
+from hwentropy_core.limits import KEY_BYTES, MAX_READ
 from hwentropy_core.page import NEVER, PageReader, PageWriter, ServiceState
-from hwentropy_core.wire import HEADER, Op, ReplyFlag, Status, decode_lease
+from hwentropy_core.wire import HEADER, LEASE_BYTES, Op, ReplyFlag, Status, decode_lease
 from hwentropyd.worker import protocols
 from hwentropyd.worker.drbg import REPORT_BYTES, WorkerDrbg
-from hwentropyd.worker.protocols import LeaseTerms, Reply, Wait
+from hwentropyd.worker.protocols import LeaseTerms, Reply, Wait, native
 from hwentropyd.worker.protocols.native import (
     DEGRADED_LEASE_BYTES,
     FAST_PATH_BYTES,
@@ -112,6 +116,17 @@ def test_what_is_served_past_the_time_on_the_page_is_flagged(op: Op) -> None:
     status, flags, _, _ = HEADER.unpack_from(reply.fixed)
     assert status == Status.OK
     assert flags & ReplyFlag.DEGRADED
+
+
+def test_a_leases_seed_is_in_its_reply_alone(mocker: MockerFixture) -> None:
+    """The generator's copy and the encoded one are overwritten by then."""
+    protocol = make()
+    seeds = mocker.spy(protocol._generator, "lease_seed")
+    payloads = mocker.spy(native, "encode_lease")
+    [reply], _ = ask(protocol, HEADER.pack(Op.LEASE, 0, 1, 0))
+    assert any(reply.fixed[-KEY_BYTES:])
+    assert seeds.spy_return == (1, bytearray(KEY_BYTES))
+    assert payloads.spy_return == bytes(LEASE_BYTES)
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 9, 16])
