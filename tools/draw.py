@@ -12,6 +12,7 @@ part than its own is an error.  Delete the file afterwards, and use it for nothi
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -28,6 +29,9 @@ MIB = 1 << 20
 
 #: Seconds for one call: the first one may wait for the first seed.
 TIMEOUT = 60.0
+
+#: Seconds between two looks at the counts, which workers send twice a second.
+LOOK_AGAIN = 0.2
 
 
 def handed_out(control: Control) -> dict[int, int]:
@@ -59,8 +63,14 @@ def draw(runtime_dir: Path, file: Path, mib: int) -> dict[int, int]:
             for number in range(mib):
                 turn, worker = divmod(number, len(clients))
                 out.write(mebibyte(clients[worker], small=bool(turn % 2)))
-        after = handed_out(control)
-    return {pid: after[pid] - given for pid, given in before.items() if pid in after}
+        # Workers tell the daemon what they handed out when it pings them.
+        deadline = time.monotonic() + TIMEOUT
+        given: dict[int, int] = {}
+        while sum(given.values()) < mib * MIB and time.monotonic() < deadline:
+            time.sleep(LOOK_AGAIN)
+            after = handed_out(control)
+            given = {pid: after[pid] - count for pid, count in before.items() if pid in after}
+    return given
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
