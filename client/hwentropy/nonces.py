@@ -31,6 +31,7 @@ from typing import Final, NoReturn, Self
 from hwentropy import forks
 from hwentropy.errors import HwentropyError
 from hwentropy.generator import random_bytes
+from hwentropy_core.memory import MADV_WIPEONFORK
 
 #: Bytes of the nonce of AES-GCM, ChaCha20-Poly1305 (RFC 8439) and TLS 1.3.
 DEFAULT_SIZE: Final = 12
@@ -39,8 +40,6 @@ DEFAULT_COUNTER: Final = 4
 #: Bytes that the nonces are longer than the counter: with p full sequences of one key, two
 #: overlap with p^2 / 2^(8 * MARGIN), so those of 65,536 processes surely do below this.
 MARGIN: Final = 4
-#: linux/mman.h; the mmap module has no name for it.
-MADV_WIPEONFORK: Final = 18
 
 
 class NoncesExhausted(HwentropyError):  # noqa: N818 - says the cause, as its fellows in errors.py

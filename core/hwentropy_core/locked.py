@@ -11,10 +11,7 @@ from typing import Final
 
 from .drbg import Drbg
 from .limits import BLOCK_BYTES, KEY_BYTES
-
-# linux/mman.h (asm-generic); Python names MADV_WIPEONFORK from 3.14 on.
-_MADV_DONTDUMP: Final = 16
-_MADV_WIPEONFORK: Final = 18
+from .memory import MADV_WIPEONFORK
 
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 
@@ -28,8 +25,8 @@ def locked_drbg(purpose: bytes) -> tuple[Drbg, bool]:
     # The key has a page of its own, as the block fills one.
     size = mmap.PAGESIZE + BLOCK_BYTES
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    pages.madvise(_MADV_DONTDUMP)
-    pages.madvise(_MADV_WIPEONFORK)
+    pages.madvise(mmap.MADV_DONTDUMP)
+    pages.madvise(MADV_WIPEONFORK)
     address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
     locked = _libc.mlock(ctypes.c_void_p(address), ctypes.c_size_t(size)) == 0
     view = memoryview(pages)

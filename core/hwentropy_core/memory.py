@@ -8,6 +8,10 @@ been swapped before (the daemon's unit forbids that with MemorySwapMax=0).
 
 from typing import Final, TypeAlias
 
+#: madvise(2), linux/mman.h (asm-generic); the mmap module of no CPython here has a name
+#: for it.
+MADV_WIPEONFORK: Final = 18
+
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 #: Zeros to copy from: overwrites without allocating, and the plaintext whose

@@ -17,6 +17,9 @@ SYSTEM_DIR: Final = Path("/run/hwentropy")
 STATE_ENVIRONMENT_VARIABLE: Final = "HWENTROPY_STATE_DIR"
 SYSTEM_STATE_DIR: Final = Path("/var/lib/hwentropy")
 
+#: A number of 122 random bits that the kernel draws once a boot (random(4)).
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
 ENTROPY_SOCKET: Final = "entropy.sock"
 STREAM_SOCKET: Final = "stream.sock"
 CONTROL_SOCKET: Final = "control.sock"

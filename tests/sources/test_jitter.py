@@ -5,9 +5,6 @@ one that fills in what a test says.
 """
 
 import random
-import shutil
-import subprocess
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain, count, cycle, islice, repeat
@@ -37,6 +34,7 @@ from hwentropy_sources.jitter import (
     step_of,
 )
 from support import needed
+from support.compiled import compiles_as_extension
 
 C_SOURCE = Path(jitter.__file__).with_name("_jitter.c")
 
@@ -354,13 +352,7 @@ def extension() -> ModuleType:
 
 def test_it_compiles_without_a_warning() -> None:
     """The real headers, -Wall -Wextra -Werror."""
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    headers = Path(sysconfig.get_path("include"))
-    there = compiler is not None and (headers / "Python.h").exists()
-    needed.check("" if there else "no C compiler, or no headers of this Python")
-    assert compiler is not None
-    flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-fsyntax-only"]
-    subprocess.run([compiler, *flags, f"-isystem{headers}", str(C_SOURCE)], check=True)
+    compiles_as_extension(C_SOURCE)
 
 
 def test_the_differences_are_the_time_that_passed(extension: ModuleType) -> None:

@@ -14,10 +14,13 @@ import os
 import select
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from support import needed
 
 ROOT: Final = Path(__file__).parents[2]
 #: The headers under test.
@@ -38,6 +41,17 @@ _SANITIZERS: Final = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all
 
 #: Seconds for any one answer, on a machine that runs seven other test suites.
 PATIENCE: Final = 120
+
+
+def compiles_as_extension(source: Path) -> None:
+    """A C extension compiles with the headers of this Python, and without a warning."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    headers = Path(sysconfig.get_path("include"))
+    there = compiler is not None and (headers / "Python.h").exists()
+    needed.check("" if there else "no C compiler, or no headers of this Python")
+    assert compiler is not None
+    flags = ["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror", "-Wconversion", "-fsyntax-only"]
+    subprocess.run([compiler, *flags, f"-isystem{headers}", str(source)], check=True)
 
 
 class Compiler:

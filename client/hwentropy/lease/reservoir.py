@@ -20,14 +20,11 @@ import operator
 import threading
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, SupportsIndex
 
-from hwentropy_core.memory import wipe
+from hwentropy_core.memory import MADV_WIPEONFORK, wipe
 from hwentropy_core.page import PageReader, boottime
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
-
-# linux/mman.h; Python's mmap module names it from 3.13 on only.
-_MADV_WIPEONFORK: Final = 18
 
 _CONTROL_BYTES: Final = 4096
 _LEFT, _EPOCH, _DEADLINE = range(3)
@@ -99,7 +96,7 @@ class PythonReservoir:
         memory = mmap.mmap(
             -1, _CONTROL_BYTES + block_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         )
-        memory.madvise(_MADV_WIPEONFORK)
+        memory.madvise(MADV_WIPEONFORK)
         memory.madvise(mmap.MADV_DONTDUMP)
         whole = memoryview(memory)
         self._control = whole[:_CONTROL_BYTES].cast("Q")

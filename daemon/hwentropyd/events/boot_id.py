@@ -10,17 +10,16 @@ restored twice under the kernel that it was saved under.
 
 import os
 from pathlib import Path
-from typing import Final
+
+from hwentropy_core.paths import BOOT_ID
 
 from .sign import UnwatchedError
-
-PATH: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class BootId:
     """The one that was there at first, and whether it still is."""
 
-    def __init__(self, path: Path = PATH) -> None:
+    def __init__(self, path: Path = BOOT_ID) -> None:
         """Raises OSError."""
         self._path = path
         self._id = self._read()
@@ -47,7 +46,7 @@ class BootId:
             os.close(fd)
 
 
-def watch(path: Path = PATH) -> BootId:
+def watch(path: Path = BOOT_ID) -> BootId:
     """Watch the id.  Raises UnwatchedError."""
     try:
         return BootId(path)

@@ -25,6 +25,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Self
 
+from hwentropyd.confinement.kernel import checked
+
 from .sign import UnwatchedError
 
 #: A smaller change is none, in nanoseconds: reading two clocks takes below a microsecond
@@ -98,7 +100,7 @@ class SetTimer:
 
     def __init__(self) -> None:
         """Raises OSError."""
-        self.fd = _checked(
+        self.fd = checked(
             _libc.timerfd_create(time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
         )
         """Readable when the clock was set."""
@@ -127,7 +129,7 @@ class SetTimer:
         # For ever; a time that the kernel's nanoseconds (of 292 years) hold.
         spec = _Spec(0, 0, int(time.time()) + 100 * 31_556_952, 0)
         flags = _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET
-        _checked(_libc.timerfd_settime(self.fd, flags, ctypes.byref(spec), None))
+        checked(_libc.timerfd_settime(self.fd, flags, ctypes.byref(spec), None))
 
 
 class ClockWatcher:
@@ -162,10 +164,3 @@ def watch(make_timer: Callable[[], SetTimer] = SetTimer) -> ClockWatcher:
         return ClockWatcher(make_timer())
     except OSError as error:
         raise UnwatchedError(f"no timer that tells of it ({error.strerror})") from None
-
-
-def _checked(result: int) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return result

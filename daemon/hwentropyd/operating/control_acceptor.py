@@ -9,30 +9,24 @@ has a place.
 """
 
 import asyncio
-import errno
 import os
 import socket
-import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from hwentropyd.serving.acceptor import REST_SECONDS
+from hwentropyd.serving.acceptor import NO_ROOM, REST_SECONDS
+from hwentropyd.serving.identity import credentials
 from hwentropyd.serving.shares import Budget
 from hwentropyd.worker.turns import Turns
 
 #: Connections taken from the kernel in one turn of the event loop: 5 ms of it.
 AT_ONCE: Final = 256
 
-_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-
-_CREDENTIALS: Final = struct.Struct("=iII")
-
 
 def peer_uid(sock: socket.socket) -> int:
-    """The user at the other end (SO_PEERCRED: pid, uid and gid, unix(7)).  Raises OSError."""
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    return int(_CREDENTIALS.unpack(credentials)[1])
+    """The user at the other end.  Raises OSError."""
+    return credentials(sock)[1]
 
 
 def is_operator(uid: int) -> bool:
@@ -85,7 +79,7 @@ class ControlAcceptor:
             except BlockingIOError:
                 break
             except OSError as error:
-                if error.errno not in _NO_ROOM:
+                if error.errno not in NO_ROOM:
                     continue  # the client has gone already
                 self._rest()
                 break

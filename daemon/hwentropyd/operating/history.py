@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from hwentropy_core import VERSION
+from hwentropy_core.paths import BOOT_ID
 from hwentropy_core.status import SeedLogStatus, SourceStatus
 from hwentropyd.config.schema import SeedLogConfig
 from hwentropyd.sampling.sampler import Sampler
@@ -24,9 +25,6 @@ from hwentropyd.seeding.pool import Seed
 
 from .seed_log import SeedLog
 from .seed_recorder import Attest, SeedRecorder, SeedWriter
-
-#: The kernel's name for this start of the machine (random(4)).
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 #: Seconds for the last records when the daemon was told to stop: what is left of the
 #: second that a stop may take, with 0.85 s for workers and 0.1 s for the last log lines.
@@ -122,6 +120,6 @@ def _version() -> dict[str, object]:
 
 def _boot_id() -> str:
     try:
-        return _BOOT_ID.read_text().strip()
+        return BOOT_ID.read_text().strip()
     except OSError:
         return ""

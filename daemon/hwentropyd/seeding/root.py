@@ -10,15 +10,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from hwentropy_core.locked import locked_drbg
 from hwentropy_core.page import PageWriter
+from hwentropy_core.paths import BOOT_ID
 
 from .pool import Seed
-
-#: A number of 122 random bits that is another after every start of the kernel (random(4)).
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 log = logging.getLogger(__name__)
 

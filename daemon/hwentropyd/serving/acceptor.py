@@ -18,7 +18,8 @@ AT_ONCE: Final = 64
 #: Seconds of rest: some hundred connections' work of a worker, hardly noticed by one.
 REST_SECONDS: Final = 0.02
 
-_NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+#: Why the kernel gives no connection now.
+NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
 class Acceptor:
@@ -51,7 +52,7 @@ class Acceptor:
             except BlockingIOError:
                 return
             except OSError as error:
-                if error.errno not in _NO_ROOM:
+                if error.errno not in NO_ROOM:
                     continue  # the client has gone already
                 self._rest()
                 return

@@ -133,13 +133,19 @@ def cgroup_of(pid: int) -> str | None:
     return parse_cgroup(os.fsdecode(text)) if text else None
 
 
+def credentials(sock: socket.socket) -> tuple[int, int, int]:
+    """Process id, uid and gid of the peer (SO_PEERCRED).  Raises OSError."""
+    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    pid, uid, gid = _CREDENTIALS.unpack(raw)
+    return pid, uid, gid
+
+
 def of(sock: socket.socket, look_up: Callable[[int], str | None] = cgroup_of) -> Peer:
     """The peer of a connected Unix socket; raises OSError when the kernel does not say.
 
     `look_up` gives the control group of a process id.
     """
-    raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-    pid, uid, gid = _CREDENTIALS.unpack(raw)
+    pid, uid, gid = credentials(sock)
     return Peer(uid, gid, pid, _groups(sock), _cgroup(sock, pid, look_up))
 
 
