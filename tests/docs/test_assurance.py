@@ -138,6 +138,10 @@ def test_the_limits_beside_the_standards_are_the_codes() -> None:
     # Limits of SP 800-90A are in bits.
     assert f"a request 1 MiB, {8 * MAX_READ // 2**19} times as much as theirs" in text
     assert f"every 1 GiB (2^{math.log2(8 * default.reseed_bytes):g} bits)" in text
+    shipped = (ROOT / "config" / "hwentropyd.toml").read_text()
+    least = re.search(r"from (\d+) to \d+ \(1 MiB to 1 TiB\)\.\n[^=]*reseed_bytes =", shipped)
+    assert least
+    assert f"below 1 MiB (2^{math.log2(8 * int(least[1])):g} bits)" in text
 
 
 @pytest.mark.parametrize(
