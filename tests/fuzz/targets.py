@@ -25,7 +25,7 @@ from hwentropy.exchange import Exchange, decode_info
 from hwentropy_core import varlink
 from hwentropy_core.errors import ProtocolError
 from hwentropy_core.page import MAGIC, PAGE_BYTES, PageReader
-from hwentropy_core.status import ServiceStatus, SourceStatus
+from hwentropy_core.status import Reseeded, ServiceStatus, SourceStatus
 from hwentropy_core.wire import (
     HEADER,
     LEASE_BYTES,
@@ -114,8 +114,12 @@ def answers(data: bytes) -> None:
     assert all(text.isprintable() for text in texts)
 
 
-async def _reseeded() -> int:
-    return 7
+async def _reseeded() -> Reseeded:
+    return Reseeded(generation=7, live=True)
+
+
+async def _checked() -> list[int]:
+    return [1, 2]
 
 
 async def _tested(name: str) -> TestResult:
@@ -133,6 +137,7 @@ _SUPERVISOR: Final = SimpleNamespace(
     reporter=SimpleNamespace(counted_status=_counted, sources=lambda: _STATUS.sources),
     reseed=_reseeded,
     test_source=_tested,
+    check=_checked,
 )
 _CONTROL: Final = Control(cast("Supervisor", _SUPERVISOR))
 

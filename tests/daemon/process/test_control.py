@@ -445,7 +445,7 @@ def test_the_published_client_calls_every_method(daemon: Daemon) -> None:
             for name, member in client.get_interface(INTERFACE).members.items()
             if type(member).__name__ == "_Method"
         }
-        assert methods == {"Status", "Sources", "Reseed", "TestSource"}
+        assert methods == {"Status", "Sources", "Reseed", "TestSource", "Check"}
         opened: Any = client.open(INTERFACE)  # its methods come from the description
         with opened as connection:
             before = connection.Status()["status"]
@@ -456,6 +456,7 @@ def test_the_published_client_calls_every_method(daemon: Daemon) -> None:
             assert (tested["passed"], tested["samples"], tested["reason"]) == (True, 1024, "")
             with pytest.raises(varlink.VarlinkError, match=f"{INTERFACE}.UnknownSource"):
                 connection.TestSource("tpm9")
+            assert daemon.pid in connection.Check()["passed"]
 
 
 def assert_described(value: Any, kind: Any, members: dict[str, Any]) -> None:
