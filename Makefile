@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # SWTPM=0 and SWTPM= both mean "no".
 WITH_SWTPM := $(filter-out 0 no,$(SWTPM))
 
-.PHONY: help run test test-unit test-process test-system fuzz check format documents bench
+.PHONY: help run test test-unit test-process test-system fuzz mutate check format documents bench
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +19,8 @@ help:
 	@echo "make test-process daemons, a software TPM, compilers and other interpreters; TESTS too"
 	@echo "make test-system  the whole machine: root, a container, make run itself; TESTS too"
 	@echo "make fuzz         every parser, until Ctrl-C or for FUZZ_SECONDS; keeps a corpus"
+	@echo "make mutate       does a test see each small fault? all modules of tests/mutation, or"
+	@echo "                  MUTATE='seeding.pool lease'; a sample: MUTATE_SECONDS=180"
 	@echo "make check        ruff, mypy and pyright (strict), import-linter"
 	@echo "make format       let ruff format the code"
 	@echo "make documents    write the keys and options of the code into docs/"
@@ -54,6 +56,11 @@ test-system:
 fuzz:
 	@tools/prepare fuzz
 	@$(BIN)/python tests/fuzz/run.py --seconds $(or $(FUZZ_SECONDS),0)
+
+# One fault at a time in the modules of tests/mutation/modules.toml.
+mutate:
+	@tools/prepare test
+	@$(BIN)/python tests/mutation/run.py --seconds $(or $(MUTATE_SECONDS),0) $(MUTATE)
 
 check:
 	@tools/prepare check

@@ -111,7 +111,6 @@ class Availability:
         """The seed is another machine's too: it is as if there had been none."""
         self.state = ServiceState.STARTING
         self.reason = self._collecting = COLLECTING_ANEW.format(sign)
-        self._drawn = 0
         self._groups = frozenset()
         self._due = None
 

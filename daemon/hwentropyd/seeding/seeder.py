@@ -316,7 +316,6 @@ class Seeder:
         before = self._availability.state
         self._availability.reseeded(now, seed.groups)
         self._reseeded_at = now
-        self._due = None
         actions: list[Action] = [Reseed(seed, cause), self._publish()]
         if before is not self._availability.state:
             actions.append(self._announce())

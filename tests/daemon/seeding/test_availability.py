@@ -17,6 +17,7 @@ from hwentropyd.seeding.availability import (
     Cause,
     Due,
 )
+from hwentropyd.worker.drbg import RENEWAL_SECONDS
 
 POLICY = AvailabilityPolicy(
     reseed_seconds=60.0,
@@ -331,3 +332,8 @@ class Anything(RuleBasedStateMachine):
 
 
 TestAnything = Anything.TestCase
+
+
+def test_the_sources_have_as_long_as_workers_wait_for_them() -> None:
+    """Less, and it is over while they would have given; more, and nobody waits for it."""
+    assert GRACE_SECONDS == RENEWAL_SECONDS

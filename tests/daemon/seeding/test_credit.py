@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwentropyd.seeding import credit
+from hwentropyd.seeding.availability import GRACE_SECONDS
 from hwentropyd.seeding.credit import SeedPolicy
 
 GROUPS = st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 3000))
@@ -152,3 +153,17 @@ def test_what_is_left_is_without_the_largest_groups(min_groups: int, bits: float
     """An attacker knows those that bring the most; in whatever order they are named."""
     for order in itertools.permutations({"a": 1.0, "b": 10.0, "c": 100.0}.items()):
         assert credit.left(dict(order), min_groups) == bits
+
+
+def test_a_group_holds_what_its_best_source_holds() -> None:
+    """A generator may hold nothing, and noise has no end."""
+    assert credit.holdings([("a", 0), ("b", 128), ("b", 256), ("b", 128)]) == {
+        "a": 0,
+        "b": 256,
+    }
+    assert credit.holdings([("c", None), ("c", 256)]) == {"c": math.inf}
+
+
+def test_who_waits_for_a_group_serves_on_meanwhile() -> None:
+    """Where the service is over, what is left of its grace is as long again."""
+    assert 2 * credit.GROUP_SECONDS <= GRACE_SECONDS

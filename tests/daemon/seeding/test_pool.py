@@ -259,6 +259,23 @@ def test_what_is_left_of_a_renewal_is_brought_later() -> None:
     assert brought(pool, 3.0, KERNEL) == 0.0
 
 
+def test_a_renewal_counts_from_the_last_sample_of_a_seed() -> None:
+    """Its first one may be of the state before, and the last of the one that was used up."""
+    pool = Pool()
+    pool.add(one("os", "kernel", bits=100.0, started=0.0, backing=KERNEL))
+    assert brought(pool, 70.0, KERNEL) == 256.0
+    assert brought(pool, 100.0, KERNEL) == 0.0
+
+
+def test_the_opening_counts_that_came_with_the_last_samples() -> None:
+    """A source that was opened again since the last seed may have been renewed."""
+    pool = Pool()
+    assert brought(pool, 5.0, Backing(256, None, 5.0)) == 256.0
+    assert brought(pool, 6.0, Backing(256, None, 5.0)) == 0.0
+    pool.add(one("os", "kernel", started=7.0, backing=Backing(256, None, 5.0)))
+    assert brought(pool, 11.0, Backing(256, None, 10.0)) == 256.0
+
+
 @given(
     st.lists(
         st.tuples(
@@ -317,3 +334,23 @@ def test_what_was_begun_too_early_is_mixed_in_uncredited() -> None:
     assert len(seed.materials) == 3
     assert seed.credited == {"os": 0.0, "rdseed": 100.0}
     assert seed.groups == {"cpu"}
+
+
+def test_a_source_that_fails_twice_counts_nothing_of_what_it_gave_between() -> None:
+    """Also where some of what it gave counts nothing already."""
+    pool = Pool()
+    for _ in range(2):
+        pool.add(one())
+        assert pool.group_credits() == {"g": 320.0}
+        pool.discredit("a")
+        assert not pool.group_credits()
+
+
+def test_what_is_dropped_is_overwritten() -> None:
+    """No seed takes it, so nobody else would."""
+    pool = Pool()
+    pool.add(one())
+    [digest] = [kept.data for kept in pool._sources["a"]]
+    assert any(digest)
+    pool.drop()
+    assert digest == bytes(64)

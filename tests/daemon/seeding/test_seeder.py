@@ -110,6 +110,11 @@ def test_the_first_seed_is_mixed_in_before_it_is_said() -> None:
     assert (bench.seeder.state, bench.seeder.reason) == (ServiceState.OK, "")
 
 
+def test_it_waits_for_no_moment_before_there_is_a_sample() -> None:
+    """The ticks that come anyway are enough."""
+    assert Bench().seeder.wake_at is None
+
+
 def test_sources_are_asked_until_there_is_a_seed() -> None:
     """At every tick, and no more once it is there, until the next one is due."""
     bench = Bench()
@@ -169,6 +174,16 @@ def test_an_alarm_takes_the_credit_in_its_turn() -> None:
     assert not only(Reseed, bench.give(1.4, source=1))
     [reseed] = only(Reseed, bench.give(1.5, FULL - 8))
     assert reseed.seed.credited == {"a": FULL, "b": FULL}
+
+
+def test_an_alarm_takes_the_credit_once_it_is_heard() -> None:
+    """And word of a source that is healthy takes none."""
+    bench = Bench(AnySource("a", "x"), AnySource("b", "y"), min_groups=2)
+    bench.give(1.0)
+    bench.at(1.1, SourceChanged("a", usable=True))
+    assert bench.seeder._pool.group_credits() == {"x": FULL}
+    bench.at(1.2, SourceChanged("a", usable=False))
+    assert bench.seeder._pool.group_credits() == {}
 
 
 def test_an_alarm_takes_the_credit_before_its_turn() -> None:
@@ -341,6 +356,15 @@ def test_a_second_group_that_fails_is_not_waited_for() -> None:
     [reseed] = only(Reseed, bench.at(60.2, SourceChanged("other", usable=False)))
     assert reseed.seed.groups == {"kernel"}
     assert bench.seeder.state is ServiceState.OK
+
+
+def test_a_moment_that_was_looked_at_is_not_waited_for_again() -> None:
+    """What it waits for has to come by itself then, and nobody turns in a circle."""
+    bench = Bench().seeded()
+    bench.at(60.0, Tick())
+    assert bench.seeder.wake_at == 60.0 + GROUP_SECONDS
+    bench.at(60.0 + GROUP_SECONDS, Tick())
+    assert bench.seeder.wake_at is None
 
 
 def test_the_first_seed_waits_for_nobody() -> None:
@@ -630,6 +654,13 @@ def test_a_copied_machine_is_seeded_from_what_is_read_after_the_sign_alone() -> 
     assert [label for label, _ in reseed.seed.materials] == [b"source a"]
     assert reseed.cause is Cause.CLONE
     assert bench.seeder.state is ServiceState.OK
+
+
+def test_a_delivery_to_a_copied_machine_asks_for_no_other() -> None:
+    """Sources were asked when the sign came."""
+    bench = Bench().seeded()
+    assert only(Demand, bench.at(1.0, Cloned("a test")))
+    assert bench.give(1.1, 8.0) == []
 
 
 def test_every_sign_counts_and_begins_anew() -> None:
