@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from hwentropy_core.page import ServiceState
 from hwentropyd.seeding import credit
 from hwentropyd.seeding.availability import (
+    BYTES_SECONDS,
     GRACE_SECONDS,
     OVERDUE,
     Availability,
@@ -337,3 +338,30 @@ TestAnything = Anything.TestCase
 def test_the_sources_have_as_long_as_workers_wait_for_them() -> None:
     """Less, and it is over while they would have given; more, and nobody waits for it."""
     assert GRACE_SECONDS == RENEWAL_SECONDS
+
+
+def test_a_copied_machine_owes_its_own_seed_and_forgets_who_had_part_in_the_other() -> None:
+    """Whatever was due before; and each group has part in a seed of this copy's own."""
+    service = seeded(groups=A | B)
+    assert cause_of(service, 60.0, A) is Cause.SCHEDULED_TIME
+    service.cloned("a test")
+    assert cause_of(service, 61.0, A) is Cause.CLONE
+    service.reseeded(62.0, A)
+    assert cause_of(service, 63.0, A | B) is Cause.NEW_GROUP
+
+
+def test_reseeds_by_bytes_come_no_faster_than_so_many_a_second() -> None:
+    """The next one is due at its moment, not before."""
+    service = Availability(POLICY)
+    service.reseeded(1.0, A)
+    service.drawn(POLICY.reseed_bytes)
+    assert cause_of(service, 1.0 + BYTES_SECONDS - 0.01, A) is None
+    assert cause_of(service, 1.0 + BYTES_SECONDS, A) is Cause.SCHEDULED_BYTES
+
+
+def test_the_reason_says_how_old_the_seed_is() -> None:
+    """Counted from its reseed, whenever that was."""
+    service = Availability(POLICY)
+    service.reseeded(1000.0, A)
+    assert look(service, 1130.0, A)
+    assert service.reason.startswith("no reseed for 130 s:")

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 from pytest_mock import MockerFixture
 
+from hwentropy_core.drbg import Drbg
 from hwentropy_core.page import PageReader
-from hwentropy_core.paths import BOOT_ID
 from hwentropyd.seeding.pool import Contribution, Pool, Seed
-from hwentropyd.seeding.root import Root
+from hwentropyd.seeding.root import BOOT_ID, Root
+from support.drbg_reference import ReferenceDrbg
 
 
 def seed(fill: bytes = b"x") -> Seed:
@@ -65,6 +66,40 @@ def test_no_two_children_get_the_same_seed() -> None:
     seeds += [bytes(root.child_seed(label, 2)) for label in (b"1", b"2") for _ in range(50)]
     assert len(set(seeds)) == len(seeds) == 200
     assert {len(one) for one in seeds} == {32}
+
+
+def test_it_is_the_generator_of_the_document(mocker: MockerFixture) -> None:
+    """Purpose `root`, the pool's materials, its nonce in the first seed alone."""
+    reseed, given = Drbg.reseed, list[list[tuple[bytes, bytes]]]()
+
+    def watched(drbg: Drbg, materials: list[tuple[bytes, bytes]]) -> None:
+        given.append([(label, bytes(data)) for label, data in materials])
+        reseed(drbg, materials)
+
+    mocker.patch.object(Drbg, "reseed", watched)
+    root, reference = Root(), ReferenceDrbg(b"root")
+    for number in (1, 2, 3):
+        root.reseed(seed(), lambda _: None)
+        assert root.seeded
+        reference.reseed(given[-1])
+        assert root.child_seed(b"w", 7) == reference.child_seed(b"w %d" % number, 7)
+    assert [[label for label, _ in materials] for materials in given] == [
+        [b"source a", b"instance"],
+        [b"source a"],
+        [b"source a"],
+    ]
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_it_says_so_where_its_keys_may_be_swapped_out(
+    mocker: MockerFixture,
+    caplog: pytest.LogCaptureFixture,
+    locked: bool,  # noqa: FBT001 (a table)
+) -> None:
+    """And what to do; otherwise nothing."""
+    mocker.patch("hwentropyd.seeding.root.locked_drbg", return_value=(Drbg(b"root"), locked))
+    Root()
+    assert ("raise the limit on locked memory" in caplog.text) is not locked
 
 
 def test_two_daemons_with_the_same_seed_differ(mocker: MockerFixture) -> None:
