@@ -3,6 +3,7 @@
 What this does not protect against: see `hwentropy_core.seed_log`.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -47,8 +48,10 @@ class SeedLogReader:
         """`advance` is told of every so many bytes read.  Raises NoSeedLogError."""
         self._directory = directory
         self._advance = advance
+        self._segments: list[tuple[int, Path]] = []
         try:
-            self._segments = segments(directory)
+            with contextlib.suppress(FileNotFoundError):
+                self._segments = segments(directory)
             self.size = sum(path.stat().st_size for _, path in self._segments)
         except OSError as error:
             raise _unreadable(directory, error) from None

@@ -89,11 +89,14 @@ def decode_head(data: bytes) -> KeptHead | None:
 
 
 def segments(directory: Path) -> list[tuple[int, Path]]:
-    """The log's segments and the numbers of their first records, oldest first."""
+    """The log's segments and the numbers of their first records, oldest first.
+
+    Raises OSError where the directory cannot be read; `glob` would find nothing there.
+    """
     found: list[tuple[int, Path]] = []
-    for path in directory.glob("seeds-*.log"):
+    for path in directory.iterdir():
         number = path.name.removeprefix("seeds-").removesuffix(".log")
-        if number.isascii() and number.isdecimal():
+        if path.name == f"seeds-{number}.log" and number.isascii() and number.isdecimal():
             found.append((int(number), path))
     return sorted(found)
 

@@ -98,6 +98,8 @@ def history(
     """
     if key is not None and not verify:
         raise click.UsageError("--key goes with --verify")
+    if (verify or wants_key) and (since is not None or source is not None):
+        raise click.UsageError("--since and --source choose what is listed, and no more")
     where = directory or _directory(runtime)
     with SlowDisplay("reading the seed log") as display:
         reader = SeedLogReader(where, display.advance)
@@ -135,7 +137,11 @@ def _load(path: Path) -> Any:
 def _export(reader: SeedLogReader) -> ExitCode:
     pem = export_key(reader.records())
     if pem is None:
-        click.echo("hwentropy: no record is signed; that takes a TPM", err=True)
+        click.echo(
+            "hwentropy: no record is signed: where there is a `tpm2` source the first "
+            "signature follows the first 60 records (sign_records)",
+            err=True,
+        )
         return ExitCode.UNHEALTHY
     click.echo(pem.decode(), nl=False)
     return ExitCode.FINE
@@ -228,4 +234,5 @@ def _gave(name: str, source: dict[str, Any]) -> str:
         if isinstance(alarms, dict) and alarms
         else ""
     )
-    return f"{name} {source.get('bits')} bits{raised}"
+    bits = source.get("bits")
+    return f"{name} {f'{bits:g}' if isinstance(bits, float) else bits} bits{raised}"

@@ -69,6 +69,11 @@ class SeedWriter:
     def open(self) -> None:
         """Begin.  Raises OSError, SeedLogError."""
         self._log.open()
+        if self._log.head.records:
+            # How many of them are signed stands in the log alone: as if none were, and with
+            # the time that a TPM takes until it can be asked.
+            self._unsigned = self._log.head.records
+            self._next_signature = self._monotonic() + SIGN_SECONDS
         if self._log.mended:
             log.warning(
                 "the seed log is not as it was left: %s; see `hwentropy history --verify`",

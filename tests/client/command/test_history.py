@@ -1,9 +1,12 @@
 """`hwentropy history`: what it lists, and what it says of a log that was tampered with."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
+from pytest_mock import MockerFixture
 
 from hwentropy.command.cli import run
 from hwentropy_core.attestation import Clock
@@ -73,9 +76,9 @@ def test_it_lists_what_each_seed_was_made_of(
     assert history(log) == 0
     assert capfd.readouterr().out.splitlines() == [
         "2026-11-20T18:00:00+00:00 start of version 0.1.0",
-        "2026-11-20T18:01:00+00:00 seed 1 (first): os 256.0 bits, tpm2 0.0 bits (2 hang)",
+        "2026-11-20T18:01:00+00:00 seed 1 (first): os 256 bits, tpm2 0 bits (2 hang)",
         "2026-11-20T18:02:00+00:00 3 records missing: No space left on device",
-        "2026-11-20T18:03:00+00:00 seed 5 (new group): tpm2 320.0 bits",
+        "2026-11-20T18:03:00+00:00 seed 5 (new group): tpm2 320 bits",
         "2026-11-20T18:30:00+00:00 signature",
     ]
 
@@ -84,7 +87,7 @@ def test_one_source_and_a_time_choose(log: Path, capfd: pytest.CaptureFixture[st
     """Only seeds that the source had to do with, and only what is later."""
     assert history(log, "--source", "tpm2", "--since", "2026-11-20T18:02+00:00") == 0
     assert capfd.readouterr().out == (
-        "2026-11-20T18:03:00+00:00 seed 5 (new group): tpm2 320.0 bits\n"
+        "2026-11-20T18:03:00+00:00 seed 5 (new group): tpm2 320 bits\n"
     )
     assert history(log, "--source", "tpm2", "--since", "1s") == 0
     assert capfd.readouterr().out == ""
@@ -137,6 +140,8 @@ def test_a_changed_log_ends_with_1(log: Path, capfd: pytest.CaptureFixture[str])
         (["--since", "yesterday"], "neither a length such as 2h or 3d nor a time"),
         (["--key", "/dev/null"], "--key goes with --verify"),
         (["--verify", "--key", __file__], "is no public key on P-256"),
+        (["--verify", "--since", "1h"], "--since and --source choose what is listed"),
+        (["--export-key", "--source", "os"], "--since and --source choose what is listed"),
     ],
 )
 def test_a_wrong_use_is_one_sentence(
@@ -153,6 +158,27 @@ def test_a_directory_without_a_log_is_told(
     """With what to do."""
     assert history(tmp_path) == 1
     assert "there is no seed log in" in capfd.readouterr().err
+
+
+def test_a_directory_that_may_not_be_read_is_told(
+    log: Path, mocker: MockerFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A log may be there, for all that this user can see."""
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    mocker.patch("os.listdir", side_effect=denied)
+    mocker.patch("os.scandir", side_effect=denied)
+    assert history(log) == 1
+    assert "cannot be read (Permission denied)" in capfd.readouterr().err
+
+
+def test_a_log_without_a_signature_says_when_there_is_one(
+    log: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A TPM may be there, and nothing be signed yet."""
+    [path] = log.glob("*.log")
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert history(log, "--export-key") == 1
+    assert "the first signature follows the first 60 records" in capfd.readouterr().err
 
 
 def test_it_asks_the_daemon_where_the_log_is(

@@ -86,6 +86,25 @@ def test_signatures_are_a_minute_apart_at_least(tmp_path: Path) -> None:
     assert tpm.asked == 2
 
 
+def test_a_daemon_that_is_restarted_often_signs_all_the_same(tmp_path: Path) -> None:
+    """Records of the daemon before count, a minute after the start."""
+    tpm = Tpm()
+    for _ in range(3):
+        writer = a_writer(tmp_path, tpm, tpm.attest)
+        writer.write("start", {})
+        tpm.now += SIGN_SECONDS
+        writer.write("seed", {})
+        writer.close()
+    assert kinds(tmp_path) == [
+        *["start", "seed"] * 2,
+        "signature",
+        "start",
+        "seed",
+        "signature",
+    ]
+    assert SeedLogReader(tmp_path).verify(load_key(PEM)).signed == 7
+
+
 def test_a_log_that_is_signed_anew_later_shows_when(
     tmp_path: Path, mocker: MockerFixture
 ) -> None:
