@@ -22,6 +22,7 @@ from .exits import ExitCode
 from .layout import Cell, printable, show_lines, show_table, state_cell
 from .runtime import Runtime
 
+_DAY: Final = timedelta(days=1)
 _ILL: Final = frozenset({"suspect", "failed"})
 _NUMBERS: Final = ("SAMPLES", "ALARMS", "HOLDS", "CREDITED")
 _HEADINGS: Final = ("NAME", "KIND", "GROUP", "STATE", "SINCE", *_NUMBERS)
@@ -184,7 +185,10 @@ def _names(names: list[str]) -> str:
 
 
 def _source_rows(answer: list[SourceStatus], *, terminal: bool) -> list[list[Cell]]:
-    """A pipe gets the reasons as the last column, a terminal as lines below."""
+    """A pipe gets the reasons as the last column, a terminal as lines below.
+
+    A terminal's 80 columns have no room for kinds that are the names once more.
+    """
     rows = [[Cell(text, "bold", right=text in _NUMBERS) for text in _HEADINGS]]
     rows.extend(
         [
@@ -200,6 +204,9 @@ def _source_rows(answer: list[SourceStatus], *, terminal: bool) -> list[list[Cel
         ]
         for source in answer
     )
+    if terminal and all(source.kind == source.name for source in answer):
+        for row in rows:
+            del row[_HEADINGS.index("KIND")]
     if not terminal:
         rows[0].append(Cell("REASON"))
         for row, source in zip(rows[1:], answer, strict=True):
@@ -230,8 +237,10 @@ def _moment(text: str, *, terminal: bool) -> str:
         return printable(text)
     if not terminal:
         return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
-    recent = abs(datetime.now(UTC) - moment) < timedelta(days=1)
-    return moment.astimezone().strftime("%H:%M:%S" if recent else "%Y-%m-%d")
+    age = abs(datetime.now(UTC) - moment)
+    # As ls does: what stays unambiguous in the width of a time, then the whole date.
+    form = "%H:%M:%S" if age < _DAY else "%b %d" if age < 180 * _DAY else "%Y-%m-%d"
+    return moment.astimezone().strftime(form)
 
 
 def _remarks(answer: list[SourceStatus]) -> list[list[Cell]]:

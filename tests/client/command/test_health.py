@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,25 @@ def test_a_terminal_gets_colours_and_remedies(
     assert code == 0
     assert b"\x1b[32mok" in shown
     assert b"\x1b[" not in in_terminal([*start, "sources"], NO_COLOR="1", TERM="dumb")[1]
+
+
+def test_a_terminal_of_80_columns_has_room_for_the_usual_groups(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KIND gives way where each is the name; one that is not brings the column back."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'client'}:{ROOT / 'core'}")
+    before = (datetime.now(UTC) - timedelta(days=2)).isoformat(timespec="milliseconds")
+    hwrng = replies.source("hwrng") | {"group": "hwrng:virtio_rng.0", "since": before}
+    start = [sys.executable, "-m", "hwentropy", "--runtime-dir", str(daemon.directory)]
+    daemon.control["Sources"] = replies.sources(
+        replies.source("rdseed") | {"since": before}, hwrng
+    )
+    shown = in_terminal([*start, "sources"], COLUMNS="80")[1]
+    assert b"hwrng:virtio_rng.0" in shown
+    assert b"KIND" not in shown
+    named = replies.source("stick") | {"kind": "hwrng"}
+    daemon.control["Sources"] = replies.sources(replies.source("rdseed"), named)
+    assert b"KIND" in in_terminal([*start, "sources"], COLUMNS="80")[1]
 
 
 def test_reseed_tells_the_generation(
