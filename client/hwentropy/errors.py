@@ -52,7 +52,7 @@ DEGRADED: Final = (
 #: The same of prediction resistance, and of a reseed that was asked for.
 NOT_LIVE: Final = (
     "met by generators alone, whose last reseed may be older than the request: no live "
-    "source is healthy; see `hwentropy sources`"
+    "source that is credited is healthy; see `hwentropy sources`"
 )
 
 

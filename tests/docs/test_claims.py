@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from hwentropy.lease import drbg as lease
-from hwentropyd.config.schema import PoolConfig
+from hwentropyd.config.schema import PoolConfig, SeedLogConfig
 from hwentropyd.confinement import landlock
 from hwentropyd.confinement.system_calls import ARCHITECTURES
 from hwentropyd.events import clock, clones
@@ -41,6 +41,12 @@ def test_the_default_trusts_the_kernel_alone(path: str) -> None:
     """One group makes a seed (what the kernel alone does: tests/daemon/process)."""
     assert "generator alone makes the seed" in read(path)
     assert PoolConfig().min_groups == 1
+
+
+@pytest.mark.parametrize("path", ["client/hwentropy/command/history.py", "docs/history.md"])
+def test_when_a_log_is_signed_first_is_told(path: str) -> None:
+    """By default."""
+    assert f"{SeedLogConfig().sign_records} records" in read(path)
 
 
 @pytest.mark.parametrize("path", ["docs/systemd.md", "docs/man/hwentropyd.8"])

@@ -54,7 +54,7 @@ class _Seconds(click.FloatRange):
     "--prediction-resistance",
     is_flag=True,
     help="Have the daemon collect fresh entropy first, for each MiB, at most four times "
-    "a second; a warning says so where no live source is healthy.",
+    "a second; a warning says so where no credited live source is healthy.",
 )
 @click.option(
     "--no-wait", is_flag=True, help="Fail at once if the daemon has had no first seed."

@@ -87,7 +87,8 @@ class CloneWatch:
             self.signs[sign] = str(error)
             # Whether a sign can come at all is the machine's nature, and shown in the status.
             level = logging.INFO if isinstance(error, ForbiddenError) else logging.DEBUG
-            log.log(level, "no copy of this machine is noticed by the %s: %s", sign, error)
+            words = "the sign of a copied machine `%s` is not watched: %s"
+            log.log(level, words, sign, error)
 
     def _look_again(self) -> None:
         for sign in list(self._watchers):

@@ -150,7 +150,7 @@ def test_what_may_not_be_watched_is_said_in_one_line(caplog: pytest.LogCaptureFi
         "fourth": "no such device",
     }
     assert caplog.messages == [
-        "no copy of this machine is noticed by the third: it may not be read"
+        "the sign of a copied machine `third` is not watched: it may not be read"
     ]
     bench.watch.close()
 
