@@ -33,7 +33,7 @@ def selftest(runtime: Runtime) -> ExitCode:
     return ExitCode.FINE
 
 
-def _source_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+def source_names(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
     """Complete a source's name; a shell that finds no daemon offers none."""
     root = ctx.find_root()
     try:
@@ -45,7 +45,7 @@ def _source_names(ctx: click.Context, _param: click.Parameter, incomplete: str) 
 
 
 @click.command()
-@click.argument("source", shell_complete=_source_names)
+@click.argument("source", shell_complete=source_names)
 @click.pass_obj
 def test(runtime: Runtime, *, source: str) -> ExitCode:
     """Run the on-demand health test of SOURCE (SP 800-90B 4.3) on fresh samples."""

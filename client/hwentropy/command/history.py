@@ -15,6 +15,7 @@ from hwentropy_core.errors import HwentropyError
 from hwentropy_core.paths import SYSTEM_STATE_DIR, daemon_state_dir
 from hwentropy_core.seed_log import Record, Verdict
 
+from .actions import source_names
 from .exits import ExitCode
 from .layout import printable
 from .progress import SlowDisplay
@@ -47,6 +48,7 @@ def _since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> d
 @click.option(
     "--source",
     metavar="NAME",
+    shell_complete=source_names,
     help="Only seeds that this source gave to, or raised alarms before.",
 )
 @click.option(

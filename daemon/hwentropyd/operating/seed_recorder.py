@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from hwentropy_core.attestation import Attestation
+from hwentropy_core.paths import STATE_ENVIRONMENT_VARIABLE
 from hwentropy_core.seed_log import SeedLogError
 from hwentropy_core.status import SeedLogStatus, iso_time
 
@@ -206,9 +207,11 @@ class SeedRecorder:
             reason = getattr(error, "strerror", None) or str(error)
             self._unopened = f"cannot be written to ({reason})"
             log.warning(
-                "the seed log in %s cannot be written to (%s): there is no history of seeds",
+                "the seed log in %s cannot be written to (%s): there is no history of seeds; "
+                "make it writable, or name another directory by %s",
                 self._directory,
                 reason,
+                STATE_ENVIRONMENT_VARIABLE,
             )
             return
         while (record := self._queue.get()) is not None:

@@ -380,15 +380,16 @@ def test_completion_prints_the_shells_script(
     assert "_HWENTROPY_COMPLETE" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(("words", "place"), [("test o", "4"), ("history --source o", "5")])
 def test_completion_offers_the_sources(
-    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+    words: str, place: str, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`hwentropy test o<TAB>` asks the daemon for the names."""
     daemon.control["Sources"] = replies.sources(replies.source("os"), replies.source("cpu"))
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'client'}:{ROOT / 'core'}")
     monkeypatch.setenv("_HWENTROPY_COMPLETE", "bash_complete")
-    monkeypatch.setenv("COMP_WORDS", f"hwentropy --runtime-dir {daemon.directory} test o")
-    monkeypatch.setenv("COMP_CWORD", "4")
+    monkeypatch.setenv("COMP_WORDS", f"hwentropy --runtime-dir {daemon.directory} {words}")
+    monkeypatch.setenv("COMP_CWORD", place)
     start = [sys.executable, "-m", "hwentropy"]
     done = subprocess.run(start, capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.split() == ["plain,os"]

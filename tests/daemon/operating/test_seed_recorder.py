@@ -205,7 +205,7 @@ def test_a_directory_that_is_not_there_is_told_of(
     recorder.start()
     recorder.note("seed", {})
     recorder.stop(PATIENCE)
-    assert "there is no history of seeds" in caplog.text
+    assert "there is no history of seeds; make it writable, or name another" in caplog.text
     assert recorder.status().problem == "cannot be written to (No such file or directory)"
 
 
