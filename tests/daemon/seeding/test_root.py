@@ -7,8 +7,9 @@ from pytest_mock import MockerFixture
 
 from hwentropy_core.drbg import Drbg
 from hwentropy_core.page import PageReader
+from hwentropy_core.paths import BOOT_ID
 from hwentropyd.seeding.pool import Contribution, Pool, Seed
-from hwentropyd.seeding.root import BOOT_ID, Root
+from hwentropyd.seeding.root import Root
 from support.drbg_reference import ReferenceDrbg
 
 
