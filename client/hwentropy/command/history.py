@@ -119,7 +119,10 @@ def _directory(runtime: Runtime) -> Path:
             told = control.status().seed_log.directory
     except HwentropyError:
         own = daemon_state_dir(runtime=runtime.directory)
-        return own if own.is_dir() else SYSTEM_STATE_DIR
+        try:
+            return own if own.is_dir() else SYSTEM_STATE_DIR
+        except OSError:  # below what this user may not enter: whoever reads it says so
+            return own
     if not told:
         raise click.UsageError("the daemon keeps no seed log; [seed_log] enabled = true has it")
     return Path(told)

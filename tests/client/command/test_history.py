@@ -171,6 +171,22 @@ def test_a_directory_that_may_not_be_read_is_told(
     assert "cannot be read (Permission denied)" in capfd.readouterr().err
 
 
+def test_a_directory_below_one_that_may_not_be_entered_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mocker: MockerFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """As with the HOME of somebody else, which `sudo -u` can leave behind."""
+    monkeypatch.setenv("HWENTROPY_STATE_DIR", str(tmp_path))
+    denied = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    mocker.patch("os.stat", side_effect=denied)
+    mocker.patch("os.listdir", side_effect=denied)
+    mocker.patch("os.scandir", side_effect=denied)
+    assert run(["--runtime-dir", str(tmp_path), "history"]) == 1
+    assert f"{tmp_path} cannot be read (Permission denied)" in capfd.readouterr().err
+
+
 def test_a_log_without_a_signature_says_when_there_is_one(
     log: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
