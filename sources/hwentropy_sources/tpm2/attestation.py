@@ -1,15 +1,16 @@
 """CreatePrimary and Quote as bytes: how a TPM signs a statement.
 
-    key      an ECC P-256 key in the endorsement hierarchy that only signs what the TPM
-             itself made (restricted), from a template of ours: the same after every
-             start until the TPM is cleared, and never stored
+    key      an ECC P-256 key in the owner's hierarchy that only signs what the TPM itself
+             made (restricted), from a template of ours: the same after every start
+             until the TPM is cleared, and never stored
     quote    over no PCRs, with the statement's hash as qualifying data
 
 Pure.  Written out because a command that a TPM refuses (the hierarchy may have a
 password) would leave libtss2's context of no use, and the samples come through it.
 
 What this does not protect against: a TPM that lies; others on this machine who use the
-TPM may have the same key quote what they want, and the quote's clock says when.
+TPM may have the same key quote what they want, and the quote's clock says when; who has
+the owner's password, empty unless it was set, may set that clock forward (TPM2_ClockSet).
 """
 
 import struct
@@ -25,7 +26,9 @@ from .errors import TpmError
 _SESSIONS: Final = 0x8002
 _CREATE_PRIMARY: Final = 0x131
 _QUOTE: Final = 0x158
-_ENDORSEMENT: Final = 0x4000000B
+#: TPM2_Clear sets the clock to 0 and changes this hierarchy's seed, so the key too; the
+#: endorsement hierarchy's would sign on, with a clock that was set back.
+_OWNER: Final = 0x40000001
 _PASSWORD: Final = 0x40000009
 _ECC, _SHA256, _NULL, _ECDSA, _P256 = 0x0023, 0x000B, 0x0010, 0x0018, 0x0003
 #: fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, noDA, restricted, sign.
@@ -53,7 +56,7 @@ def create_key_command() -> bytes:
     public += _sized(_LABEL) + _sized(b"")
     # No password and no data of ours, the template, no outside information, no PCRs.
     parameters = _sized(bytes(4)) + _sized(public) + _sized(b"") + bytes(4)
-    return _command(_CREATE_PRIMARY, _ENDORSEMENT, parameters)
+    return _command(_CREATE_PRIMARY, _OWNER, parameters)
 
 
 def created_key(response: bytes) -> tuple[int, bytes]:

@@ -13,6 +13,7 @@ from hwentropy_sources.contract import SourceError
 from hwentropy_sources.tpm2.attestation import created_key, quoted
 from hwentropy_sources.tpm2.errors import TpmError
 from hwentropy_sources.tpm2.source import Tpm2, Tpm2Config
+from support import needed
 from support.swtpm import SoftwareTpm, missing_swtpm
 
 needs_swtpm = pytest.mark.needs(missing_swtpm())
@@ -73,6 +74,23 @@ def test_the_key_is_the_same_after_a_restart(tpm: SoftwareTpm) -> None:
     assert read_quote(after.attested, b"after").goes_on_from(
         read_quote(before.attested, b"before")
     )
+
+
+@needs_swtpm
+@pytest.mark.process
+def test_a_cleared_tpm_has_another_key(tpm: SoftwareTpm) -> None:
+    """Its clock begins at 0 again, so nothing that it signs then may pass for the log's."""
+    source = Tpm2(Tpm2Config(tcti=tpm.tcti))
+    source.open()
+    before = signed_by(source, b"before")
+    source.close()
+    pytss = needed.module("tpm2_pytss", "tpm2-pytss is not installed")
+    with pytss.ESAPI(tpm.tcti) as commands:
+        commands.clear(pytss.ESYS_TR.LOCKOUT)
+    source.open()
+    after = signed_by(source, b"after")
+    source.close()
+    assert after.key != before.key
 
 
 def test_a_source_that_is_not_open_does_not_sign() -> None:
