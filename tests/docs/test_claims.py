@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from hwentropy.history import CLOCK_STEP
 from hwentropy.lease import drbg as lease
 from hwentropyd.config.schema import PoolConfig, SeedLogConfig
 from hwentropyd.confinement import landlock
 from hwentropyd.confinement.system_calls import ARCHITECTURES
 from hwentropyd.events import clock, clones
 from hwentropyd.operating.logs import BURST, PERIOD
+from hwentropyd.operating.seed_recorder import QUEUE_RECORDS
 from hwentropyd.worker.connection import CHUNK_BYTES
 from hwentropyd.worker.engine import THREADS
 from hwentropyd.worker.protocols.native import FAST_PATH_BYTES
@@ -133,3 +135,14 @@ def test_every_sign_of_a_copy_is_in_the_table() -> None:
     section = read("docs/drbg.md").partition("## Copies of a machine")[2].partition("## ")[0]
     for sign in clones.SIGNS:
         assert f"| `{sign}`: " in section
+
+
+def test_what_the_seed_log_holds_back_is_told() -> None:
+    """Its document has the figures of its code."""
+    told = read("docs/history.md")
+    config = SeedLogConfig()
+    assert (config.max_bytes, config.sign_records) == (64 << 20, 60)
+    assert "64 MiB (`max_bytes`)" in told
+    assert "every 60th record (`sign_records`)" in told
+    assert f"on their way ({QUEUE_RECORDS} at most" in told
+    assert (CLOCK_STEP, "and ten minutes." in told) == (600, True)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from pytest_mock import MockerFixture
 
+from hwentropy_core.known_answers import KnownAnswerError
 from hwentropy_core.page import PageWriter, ServiceState
 from hwentropy_core.wire import HEADER, Op, RequestFlag, Status
 from hwentropyd import channel
@@ -200,3 +201,33 @@ def test_no_seed_stays_in_what_it_was_received_by(mocker: MockerFixture) -> None
     assert len(buffer) == channel.MESSAGE_BYTES
     assert not any(buffer[len(channel.Ping().encode()) :])
     made.end()
+
+
+def test_a_worker_that_computes_wrongly_does_not_begin(mocker: MockerFixture) -> None:
+    """It ends before it takes its settings, so it never has a connection."""
+    mocker.patch("hwentropy_core.known_answers.check", side_effect=KnownAnswerError("the DRBG"))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs, pytest.raises(KnownAnswerError):
+        prepare(theirs)
+
+
+def test_a_worker_that_begins_to_compute_wrongly_ends_when_asked(
+    mocker: MockerFixture,
+) -> None:
+    """It says nothing more, least of all that it passed."""
+    page = PageWriter()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(PATIENCE)
+    with ours, theirs:
+        worker = WorkerProcess(theirs, LeaseTerms(1 << 20, 60, page.fd))
+        mocker.patch(
+            "hwentropy_core.known_answers.check", side_effect=KnownAnswerError("the DRBG")
+        )
+        ours.send(channel.Check().encode())
+        with pytest.raises(KnownAnswerError):
+            worker.run()
+        assert isinstance(channel.decode(ours.recv(channel.MESSAGE_BYTES)), channel.Ready)
+        ours.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            ours.recv(channel.MESSAGE_BYTES)
+    os.close(page.fd)
