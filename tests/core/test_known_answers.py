@@ -73,3 +73,10 @@ def test_the_first_that_fails_is_told() -> None:
     assert list(GENERATOR) == ["HKDF-SHA-512", "ChaCha20", "the DRBG"]
     with pytest.raises(KnownAnswerError, match="second"):
         check({"first": lambda: True, "second": lambda: False, "third": lambda: False})
+
+
+def test_the_error_says_which_test_failed_and_what_to_do() -> None:
+    """In one sentence, for the log of a process that gives nothing."""
+    said = str(known_answers.KnownAnswerError("HKDF"))
+    assert "known-answer test of HKDF failed" in said
+    assert "install anew" in said

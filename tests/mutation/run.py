@@ -9,7 +9,8 @@ that stand beside it until one fails.  What no test fails for survives.
 `accepted.toml` has the survivors that change nothing that could be seen, with the reason.
 Any other is an error, and so is one there that the code cannot have any more or that a
 test sees.  With `--seconds` it takes mutants in an order that the seed (the commit's hash)
-decides, until the time is over; what is accepted is left out then.
+decides, of the modules that the gate has, until the time is over; what is accepted is left
+out then.
 
 What it does not see: tests that start daemons, code in C, and faults of two places.
 """
@@ -103,12 +104,13 @@ class Changed(importlib.abc.Loader, importlib.abc.MetaPathFinder):
         exec(self._code, module.__dict__)  # noqa: S102 - the module's own, but for one fault
 
 
-def load_modules() -> list[Module]:
-    """`modules.toml`."""
-    table = tomllib.loads(MODULES.read_text())
+def load_modules(*tables: str) -> list[Module]:
+    """Of these tables of `modules.toml`."""
+    whole = tomllib.loads(MODULES.read_text())
     return [
         Module(".".join(Path(path).with_suffix("").parts[1:]), ROOT / path, tuple(tests))
-        for path, tests in table.items()
+        for table in tables
+        for path, tests in whole[table].items()
     ]
 
 
@@ -241,7 +243,7 @@ def main() -> int:
 
     modules = [
         one
-        for one in load_modules()
+        for one in load_modules(*(["gate"] if given.seconds else ["gate", "ungated"]))
         if not given.modules or any(part in one.name for part in given.modules)
     ]
     accepted = load_accepted()

@@ -167,3 +167,10 @@ def test_a_group_holds_what_its_best_source_holds() -> None:
 def test_who_waits_for_a_group_serves_on_meanwhile() -> None:
     """Where the service is over, what is left of its grace is as long again."""
     assert 2 * credit.GROUP_SECONDS <= GRACE_SECONDS
+
+
+def test_it_waits_for_groups_that_can_just_make_it() -> None:
+    """The kernel's 256 bits and 64 of another generator are the 320 that are asked for."""
+    policy, holds = SeedPolicy(), {"kernel": 256.0, "other": 64.0}
+    assert not credit.sufficient(policy, KERNEL, holds, patient=True)
+    assert credit.sufficient(policy, KERNEL, holds, patient=False)

@@ -419,3 +419,12 @@ def test_the_tests_do_not_show_what_they_hold() -> None:
     tests.feed(b"\xa7\xa8\xa9")
     assert repr(tests).startswith("<hwentropy_sources.health.continuous.HealthTests object at")
     assert not hasattr(tests, "__dict__")
+
+
+def test_samples_that_fill_a_word_have_no_word_tests() -> None:
+    """One fault, one alarm: every other word is zeros, and the samples' own APT says so."""
+    tests, noise = HealthTests(claim(8, 64, whitened=True), KEY), random.Random(1)
+    found = [
+        tests.feed(noise.randbytes(8) if number % 2 else bytes(8)) for number in range(100)
+    ]
+    assert {one.alarm for one in found if one is not None} == {Alarm.APT}

@@ -209,3 +209,11 @@ def test_the_tool_notices_a_wrong_cutoff(
     monkeypatch.setattr(tool.cutoffs, "apt_cutoff", wrong)
     assert tool.main([]) == 1
     assert "mismatch: Row(min_entropy='4', alpha=40" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("min_entropy", "cutoff"), [(19.0, 1), (20.0, 0)])
+def test_one_trial_is_enough(min_entropy: float, cutoff: int) -> None:
+    """It is a success with a chance of 2^-H; of no trial there is nothing to say."""
+    assert cutoffs.critbinom(1, min_entropy, 20) == cutoff
+    with pytest.raises(ValueError, match="at least 1"):
+        cutoffs.critbinom(0, min_entropy, 20)

@@ -78,6 +78,7 @@ def test_a_biased_place_raises_the_apt_alone(entropy: float) -> None:
         Alarm.LANE_APT, LOW, cutoff, cutoff, 2 * (cutoff - 1) * 80 + 1, entropy
     )
     assert {one.alarm for one in found} == {Alarm.LANE_APT}
+    assert len({one.level for one in found}) == len(found)
 
 
 def stuck_at(read: bytearray, value: int) -> None:
@@ -88,6 +89,58 @@ def test_each_level_is_raised_once() -> None:
     """After the intermittent alarm a run is silent until the permanent one."""
     assert len(findings(claim(1), 320, 61, stuck(0))) == 2
     assert len(findings(claim(1), 320, 60, stuck(0))) == 1
+
+
+def test_a_run_begins_anew_with_another_value() -> None:
+    """Each value twice is 30 runs of two, and no run of 31."""
+
+    def twice(read: bytearray, number: int) -> None:
+        read[0] = number // 2
+
+    assert findings(claim(8), 40, 61, twice) == []
+
+
+def test_a_run_counts_from_its_own_first_sample() -> None:
+    """The place is stuck from the sixth read on."""
+    low = cutoffs.rct_cutoff(8, LOW)
+
+    def late(read: bytearray, number: int) -> None:
+        read[0] = number if number < 5 else 77
+
+    found = findings(claim(8), 40, 61, late)
+    assert found[0] == Finding(Alarm.LANE_RCT, LOW, low, low, (5 + low - 1) * 40 + 1, 8.0)
+
+
+def test_of_two_places_the_first_is_named_and_the_graver() -> None:
+    """Where both are stuck from the start, and where the second was before the first."""
+    low, high = (cutoffs.rct_cutoff(8, level) for level in (LOW, HIGH))
+    both = findings(claim(8), 40, 61, stuck(0, 8))
+    assert [one.samples for one in both] == [(low - 1) * 40 + 1, (high - 1) * 40 + 1]
+
+    def one_later(read: bytearray, number: int) -> None:
+        read[0] = 7 if number >= high - low else number + 100
+        read[8] = 7
+
+    graver = findings(claim(8), 40, 61, one_later)[-1]
+    assert (graver.level, graver.samples) == (HIGH, (high - 1) * 40 + 9)
+
+
+def test_a_run_that_completes_a_count_is_told_as_the_run() -> None:
+    """One fault, one alarm: it comes to both cut-offs with the same read."""
+    low, due = cutoffs.rct_cutoff(8, LOW), cutoffs.exact_apt_cutoff(8, 61, LOW)
+    spread = 2 * (due - low)
+
+    def spoil(read: bytearray, number: int) -> None:
+        read[0] = 7 if number >= spread or number % 2 == 0 else number + 100
+
+    assert [one.alarm for one in findings(claim(8), 40, spread + low, spoil)] == [
+        Alarm.LANE_RCT
+    ]
+
+
+def test_no_run_stands_before_the_first_read() -> None:
+    """A source that was just opened is clean."""
+    assert not LaneTest(claim(8)).run_stands
 
 
 def test_a_run_stands_until_it_ends() -> None:
@@ -109,7 +162,7 @@ def test_wide_samples_have_lanes_too(bits: int, entropy: float) -> None:
     wide = bits // 8
     found = findings(claim(entropy, bits), 16 * wide, 61, stuck(*range(wide)))
     assert found[-1].alarm is Alarm.LANE_RCT
-    assert (found[-1].samples - 1) % 16 == 0
+    assert found[-1].samples == (found[-1].count - 1) * 16 + 1
 
 
 def test_reads_of_other_lengths_begin_a_new_watch() -> None:
@@ -117,6 +170,18 @@ def test_reads_of_other_lengths_begin_a_new_watch() -> None:
     test = LaneTest(claim(8))
     for number in range(40):
         assert test.scan(b"\x07" * (40 + number % 2), 0) is None
+
+
+def test_a_short_read_ends_a_watch() -> None:
+    """What comes after it may be cut otherwise."""
+    test = LaneTest(claim(8))
+    for number in range(80):
+        assert test.scan(b"\x07" * (7 if number % 2 else 40), 0) is None
+
+
+def test_eight_samples_have_lanes() -> None:
+    """As many as share a watch; the first is stuck."""
+    assert findings(claim(8), LANE_SHARE, 61, stuck(0))[-1].level is HIGH
 
 
 def test_short_reads_have_no_lanes() -> None:
