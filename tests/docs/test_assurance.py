@@ -199,3 +199,45 @@ def test_what_rngtest_found_is_what_its_output_says(file: str, column: int) -> N
     for test in ("monobit", "poker", "runs", "long run", "continuous run"):
         assert int(table[test]) == found[test]
     assert "bits received from input: 8589934592" in output
+
+
+def outcomes(file: str) -> list[tuple[str, str]]:
+    """The tests of an output of dieharder, and what it made of each p-value."""
+    output = (STATISTICS / file).read_text()
+    return re.findall(r"^ *(\w+)\|.*\| +(PASSED|WEAK|FAILED) *$", output, re.MULTILINE)
+
+
+@pytest.mark.parametrize("file", ["dieharder.txt", "dieharder-file.txt", "dieharder-fresh.txt"])
+def test_what_dieharder_found_is_what_its_output_says(file: str) -> None:
+    """How many p-values, and how many passed, were weak, failed."""
+    found = [outcome for _, outcome in outcomes(file)]
+    _, total, *counts = rows("statistics/README.md")[f"[{file}]({file})"]
+    assert int(total) == len(found) > 0
+    assert [int(count) for count in counts] == [
+        found.count(outcome) for outcome in ("PASSED", "WEAK", "FAILED")
+    ]
+
+
+def test_every_test_of_dieharder_has_its_output() -> None:
+    """All 31 that `-a` runs, and the lags of the lagged sum but those that the page names."""
+    files = sorted(STATISTICS.glob("dieharder*.txt"))
+    assert len({name for path in files for name, _ in outcomes(path.name)}) == 31
+    lags = re.findall(r"rgb_lagged_sum\| +(\d+)\|", "".join(map(Path.read_text, files)))
+    missing = re.findall(r"Lags (\d+) to (\d+) were not run", page("statistics/README.md"))
+    assert {int(lag) for lag in lags} == set(range(33)).difference(
+        *(range(int(first), int(last) + 1) for first, last in missing)
+    )
+
+
+def test_what_failed_passed_on_fresh_bytes() -> None:
+    """No test stands as WEAK or FAILED that was not run again and passed."""
+    lines = {
+        path.name: re.findall(
+            r"^ *(\w+\| +\d+)\|.*\| +(PASSED|WEAK|FAILED) *$", path.read_text(), re.MULTILINE
+        )
+        for path in STATISTICS.glob("dieharder*.txt")
+    }
+    fresh = dict(lines["dieharder-fresh.txt"])
+    for name, found in lines.items():
+        for test, outcome in found:
+            assert outcome == "PASSED" or fresh.get(test) == "PASSED", (name, test)
