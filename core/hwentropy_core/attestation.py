@@ -3,10 +3,11 @@
     TPMS_ATTEST   magic, type, name of the signer, qualifying data, clock, firmware, quote
 
 Pure: bytes in, values out.  The qualifying data is the SHA-256 of the statement.  The
-clock is what makes a quote tell more than a plain signature: it only goes forward, so
-whoever has the TPM sign a log anew later shows when that was.
+clock is what makes a quote tell more than a plain signature: it is not set back while the
+key is the same, so a log that is gone on with from signatures of before shows when.
 
-What this does not protect against: a TPM that lies; a public key that is not a TPM's.
+What this does not protect against: a TPM that lies; a public key that is not a TPM's; a
+clock that its owner sets forward.
 """
 
 import hashlib
@@ -27,14 +28,15 @@ _CLOCK: Final = struct.Struct(">QIIB")
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """The TPM's own time, which nobody can set back."""
+    """The TPM's own time, which goes back only where the TPM is cleared."""
 
     milliseconds: int
     """Since the TPM was cleared; stands still while it has no power."""
     resets: int
-    """Starts of the machine since then."""
+    """Starts of the machine since then, and a number of the key's own: only
+    their difference tells something."""
     restarts: int
-    """Suspends since the last reset."""
+    """Suspends since the last reset, the same."""
 
     def since(self, earlier: "Clock") -> float | None:
         """Seconds from `earlier` on; None where the machine did not run through."""

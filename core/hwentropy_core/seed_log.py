@@ -17,7 +17,7 @@ the head alone.
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -172,10 +172,6 @@ class Chain:
             )
         self.head = _after(self.head, line)
         return record
-
-    def follow_all(self, lines: Iterable[bytes]) -> Iterator[Record]:
-        """`follow` for each of `lines`."""
-        return map(self.follow, lines)
 
 
 #: Judges a signature record: whether it holds for this statement, by the key that is trusted.

@@ -100,7 +100,7 @@ class Claim:
 
     @property
     def live(self) -> bool:
-        """Whether its samples are of the noise itself and not of a DRBG's state."""
+        """Whether every sample has noise of its own, and is not of a DRBG's state."""
         return self.strength is None
 
 

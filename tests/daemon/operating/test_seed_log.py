@@ -30,7 +30,7 @@ def followed(directory: Path) -> list[object]:
     """The generations in the log, which is followed from its first line to its last."""
     chain = Chain()
     lines = [line for _, path in segments(directory) for line in path.read_bytes().splitlines()]
-    return [record["generation"] for record in chain.follow_all(lines)]
+    return [record["generation"] for record in map(chain.follow, lines)]
 
 
 def test_records_follow_from_each_other_across_restarts(tmp_path: Path) -> None:
