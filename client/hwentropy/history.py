@@ -4,6 +4,7 @@ What this does not protect against: see `hwentropy_core.seed_log`.
 """
 
 import contextlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -87,7 +88,9 @@ class SeedLogReader:
 
     def _head(self) -> KeptHead | None:
         try:
-            with (self._directory / HEAD_NAME).open("rb") as stream:
+            # Not waiting for what may be a FIFO.
+            fd = os.open(self._directory / HEAD_NAME, os.O_RDONLY | os.O_NONBLOCK)
+            with os.fdopen(fd, "rb") as stream:
                 return decode_head(stream.read(MAX_LINE))
         except FileNotFoundError:
             return None

@@ -85,18 +85,22 @@ def decode_head(data: bytes) -> KeptHead | None:
         return None
     if type(first) is not int or type(records) is not int or not _is_digest(digest):
         return None
-    return KeptHead(first, Head(records, digest)) if 0 <= first <= records else None
+    # As `decode` has the numbers of records.
+    whole = 0 <= first <= records < 1 << 63
+    return KeptHead(first, Head(records, digest)) if whole else None
 
 
 def segments(directory: Path) -> list[tuple[int, Path]]:
     """The log's segments and the numbers of their first records, oldest first.
 
+    Files only: a device or a link to one, which never ends, is passed over.
     Raises OSError where the directory cannot be read; `glob` would find nothing there.
     """
     found: list[tuple[int, Path]] = []
     for path in directory.iterdir():
         number = path.name.removeprefix("seeds-").removesuffix(".log")
-        if path.name == f"seeds-{number}.log" and number.isascii() and number.isdecimal():
+        named = path.name == f"seeds-{number}.log" and number.isascii() and number.isdecimal()
+        if named and path.is_file() and not path.is_symlink():
             found.append((int(number), path))
     return sorted(found)
 

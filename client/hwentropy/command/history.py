@@ -28,11 +28,11 @@ def _since(_ctx: click.Context, _param: click.Parameter, value: str | None) -> d
     """`90m`, `2h`, `3d`: so long ago; or a time in ISO 8601."""
     if value is None:
         return None
-    if match := re.fullmatch(r"(\d{1,9})([smhdw])", value):
-        return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
     try:
+        if match := re.fullmatch(r"(\d{1,9})([smhdw])", value):
+            return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
         return datetime.fromisoformat(value).astimezone(UTC)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError):  # the latter: before the year 1
         raise click.BadParameter(
             f"{value!r} is neither a length such as 2h or 3d nor a time"
         ) from None

@@ -9,6 +9,10 @@ written after it, and a log that is longer than its head says is a log.  A log t
 shorter, or that does not follow from itself, is left as it is for `hwentropy history
 --verify` to find; what comes then goes into a new segment after the head.
 
+Whoever else may write to the directory has no file elsewhere overwritten, and the daemon
+neither hang nor fill its memory: links and what is no file are refused, and no more is read
+at a time than the longest line.
+
 The oldest segment goes when the rest would exceed the bound.
 
 What this does not protect against: see `hwentropy_core.seed_log`; a machine that loses
@@ -19,6 +23,7 @@ the head was written.
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -60,12 +65,12 @@ class SeedLog:
 
     def open(self) -> None:
         """Find the end, so that the next record follows from it."""
-        kept = self._kept_head()
-        self._head_fd = _open(self._directory / HEAD_NAME, os.O_RDWR)
+        self._head_fd = _open(self._directory / HEAD_NAME, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._head_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OSError(errno.EBUSY, "another daemon keeps its log there") from None
+        kept = decode_head(os.pread(self._head_fd, MAX_LINE, 0))
         self._segments = segments(self._directory)
         self.mended = self._find_end(kept)
         if self._fd < 0:
@@ -105,9 +110,9 @@ class SeedLog:
         if not self._segments:
             return "" if self.head == Head() else f"its {self.head.records} records are gone"
         _, path = self._segments[-1]
-        fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        fd = _open(path, os.O_RDWR | os.O_APPEND)
         try:
-            end, size = _follow(path)
+            end, size = _follow(fd)
             whole = end or self.head
             if kept is None:
                 self.head = whole
@@ -128,7 +133,7 @@ class SeedLog:
 
     def _start_segment(self) -> None:
         path = self._directory / f"seeds-{self.head.records:012d}.log"
-        fd = _open(path, os.O_WRONLY | os.O_APPEND)
+        fd = _open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         if self._fd >= 0:
             os.close(self._fd)
         self._fd = fd
@@ -144,17 +149,14 @@ class SeedLog:
         first = self._segments[0][0]
         os.pwrite(self._head_fd, encode_head(KeptHead(first, self.head)), 0)
 
-    def _kept_head(self) -> KeptHead | None:
-        try:
-            return decode_head((self._directory / HEAD_NAME).read_bytes())
-        except FileNotFoundError:
-            return None
-
 
 def _open(path: Path, flags: int) -> int:
-    """Open a file, made if need be, with its mode whatever the umask is."""
-    fd = os.open(path, flags | os.O_CREAT | os.O_CLOEXEC, _MODE)
+    """Open a file of ours, with its mode whatever the umask is."""
+    # What is no file is not waited for, as a FIFO would be.
+    safe = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    fd = os.open(path, flags | safe, _MODE)
     try:
+        _check_file(fd, path)
         os.fchmod(fd, _MODE)
     except OSError:
         os.close(fd)
@@ -162,11 +164,18 @@ def _open(path: Path, flags: int) -> int:
     return fd
 
 
-def _follow(path: Path) -> tuple[Head | None, int]:
+def _check_file(fd: int, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise OSError(errno.EINVAL, f"{path.name} is no file")
+
+
+def _follow(fd: int) -> tuple[Head | None, int]:
     """The end of a segment and its size, without a torn last line.  Raises SeedLogError."""
     chain, size = Chain(), 0
-    with path.open("rb") as lines:
-        for line in lines:
+    with open(fd, "rb", closefd=False) as lines:
+        while line := lines.readline(MAX_LINE + 1):
+            if len(line) > MAX_LINE:
+                raise SeedLogError(f"a line of more than {MAX_LINE} bytes is no record")
             if not line.endswith(b"\n"):
                 break
             chain.follow(line[:-1])

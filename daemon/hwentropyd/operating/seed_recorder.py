@@ -133,8 +133,8 @@ class SeedWriter:
         }
         try:
             self._log.append("signature", {**stamp(), **signature})
-        except OSError as error:
-            self._tell(error.strerror or str(error))
+        except (OSError, ValueError) as error:  # what signed may say anything, at any length
+            self._tell(getattr(error, "strerror", None) or str(error))
         else:
             self._unsigned = 0
 

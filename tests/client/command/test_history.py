@@ -138,6 +138,8 @@ def test_a_changed_log_ends_with_1(log: Path, capfd: pytest.CaptureFixture[str])
     ("arguments", "what"),
     [
         (["--since", "yesterday"], "neither a length such as 2h or 3d nor a time"),
+        (["--since", "9999999d"], "neither a length such as 2h or 3d nor a time"),
+        (["--since", "999999999w"], "neither a length such as 2h or 3d nor a time"),
         (["--key", "/dev/null"], "--key goes with --verify"),
         (["--verify", "--key", __file__], "is no public key on P-256"),
         (["--verify", "--since", "1h"], "--since and --source choose what is listed"),
@@ -225,3 +227,15 @@ def test_what_stands_in_a_record_cannot_control_a_terminal(
     out = capfd.readouterr().out
     assert "\x1b" not in out
     assert len(out.splitlines()) == 5
+
+
+def test_what_is_no_file_is_not_waited_for(
+    log: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A FIFO as the head or a segment, a link to a device that never ends."""
+    (log / "seeds.head").unlink()
+    os.mkfifo(log / "seeds.head")
+    os.mkfifo(log / "seeds-000000000099.log")
+    (log / "seeds-000000000100.log").symlink_to("/dev/zero")
+    assert history(log, "--verify") == 1
+    assert "seeds.head is missing or not readable" in capfd.readouterr().out

@@ -144,3 +144,49 @@ def test_nobody_else_reads_it(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+
+
+@pytest.mark.parametrize("name", [HEAD_NAME, "seeds-000000000000.log"])
+def test_a_link_leads_to_no_other_file(name: str, tmp_path: Path) -> None:
+    """Whoever can write to the directory cannot have the daemon write elsewhere."""
+    other = tmp_path / "other"
+    other.write_bytes(b"somebody else's\n")
+    other.chmod(0o600)
+    directory = tmp_path / "state"
+    directory.mkdir()
+    (directory / name).symlink_to(other)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        opened(directory)
+    assert (other.read_bytes(), other.stat().st_mode & 0o777) == (b"somebody else's\n", 0o600)
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    """It is no log."""
+    os.mkfifo(tmp_path / HEAD_NAME)
+    with pytest.raises(OSError, match="is no file"):
+        opened(tmp_path)
+
+
+def test_a_line_without_end_is_not_read_into_memory(tmp_path: Path) -> None:
+    """A file of 16 GB that takes no room: what comes goes into the next segment."""
+    written(tmp_path, 3)
+    [(_, path)] = segments(tmp_path)
+    os.truncate(path, 1 << 34)
+    log = opened(tmp_path)
+    assert log.mended == f"a line of more than {MAX_LINE} bytes is no record"
+    log.append("seed", {"generation": 3})
+    log.close()
+    assert [first for first, _ in segments(tmp_path)] == [0, 3]
+
+
+def test_a_head_that_nobody_can_sign_is_none(tmp_path: Path) -> None:
+    """Its number does not fit into the statement: it is made anew."""
+    written(tmp_path, 1)
+    head = (tmp_path / HEAD_NAME).read_bytes()
+    (tmp_path / HEAD_NAME).write_bytes(
+        head.replace(b'"records": 1', b'"records": 1%s' % (b"0" * 30))
+    )
+    log = opened(tmp_path)
+    assert log.head.records == 1
+    log.head.statement()
+    log.close()

@@ -209,6 +209,21 @@ def test_a_directory_that_is_not_there_is_told_of(
     assert recorder.status().problem == "cannot be written to (No such file or directory)"
 
 
+def test_a_tpm_that_lies_about_its_key_ends_no_log(tmp_path: Path) -> None:
+    """A signature that fits into no line is told of, and the records go on."""
+    tpm = Tpm()
+
+    def lie(_: bytes, done: Callable[[Attestation | None, str], None]) -> None:
+        done(Attestation(bytes(1 << 15), b"", b""), "")
+
+    writer = a_writer(tmp_path, tpm, lie, sign_records=1)
+    writer.write("seed", {"generation": 1})
+    assert "is the most" in writer.problem
+    writer.write("seed", {"generation": 2})
+    writer.close()
+    assert kinds(tmp_path) == ["seed", "seed"]
+
+
 def test_two_daemons_do_not_share_a_log(tmp_path: Path) -> None:
     """The second says so, and leaves it alone."""
     first = a_writer(tmp_path, Tpm(), None)
