@@ -23,9 +23,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from hwentropy_core.attestation import Attestation
+from hwentropy_core.limits import MIN_SEED_BITS
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import boottime
 from hwentropy_core.status import SourceStatus, iso_time
@@ -42,11 +43,15 @@ from hwentropy_sources.health import Alarm, HealthTests
 from hwentropy_sources.health.monitor import SourceMonitor, SourceState
 from hwentropy_sources.health.repeats import KEY_BYTES
 from hwentropyd.seeding.credit import DIGEST_BITS, Backing
-from hwentropyd.seeding.pool import Contribution
+from hwentropyd.seeding.pool import SOURCE_DIGESTS, Contribution
 
 from .faults import SourceFault, hung, raised, wrong_length
 
 log = logging.getLogger(__name__)
+
+#: Least H of a sample that is credited, 1/205: below, all that the pool keeps of a source, 64
+#: batches of 1,024 samples, holds no seed.
+LEAST_CREDITED: Final = MIN_SEED_BITS / (SOURCE_DIGESTS * STARTUP_SAMPLES)
 
 #: Called from the sampler's thread.
 Deliver = Callable[[Contribution], None]
@@ -94,7 +99,7 @@ class Sampler:
         self.name = name
         self.kind = config.kind or source.kind
         self.config = config
-        self.credited = config.credit and source.credited
+        self._may_be_credited = config.credit and source.credited
         self.credited_bits = 0.0
         """Bits credited to it in seeds so far; the supervisor counts."""
         self._source = source
@@ -134,7 +139,10 @@ class Sampler:
     def demand(self) -> None:
         """Draw what credits `min_bits` as soon as possible."""
         with self._lock:
-            self._bits_wanted = self._min_bits
+            claim = self._description.claim
+            # No more than the pool keeps, or a least claim would have it at work for ever.
+            most = SOURCE_DIGESTS * self._batch(claim) * claim.min_entropy
+            self._bits_wanted = min(self._min_bits, most)
             self._lock.notify()
 
     def test(self, done: Callable[[TestResult], None]) -> None:
@@ -172,6 +180,11 @@ class Sampler:
         for done in tests:
             done(self._test_result(ran=True))
         self._tell()
+
+    @property
+    def credited(self) -> bool:
+        """Whether it may be: one that claims too little to fill a seed would be waited for."""
+        return self._may_be_credited and self._description.claim.min_entropy >= LEAST_CREDITED
 
     @property
     def group(self) -> str:

@@ -284,6 +284,31 @@ def test_the_group_can_be_set(make: Callable[..., Bench]) -> None:
     assert bench.delivered[0].group == bench.sampler.group == "tpm0"
 
 
+def test_a_claim_of_next_to_nothing_is_not_credited(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """No seed could be made of it, and each fresh request would wait for one in vain."""
+    claim = Claim(8, 1e-6, "a test")
+    mocker.patch.object(bench.source, "describe", return_value=Description("fakes", claim))
+    bench.healthy()
+    assert not bench.sampler.credited
+    assert not bench.sampler.status().credit
+    assert bench.delivered[0].bits == 0.0
+
+
+def test_a_demand_of_next_to_nothing_comes_to_an_end(
+    bench: Bench, mocker: MockerFixture
+) -> None:
+    """With what the pool keeps of one source, however little that is."""
+    claim = Claim(8, 1e-6, "a test")
+    mocker.patch.object(bench.source, "describe", return_value=Description("fakes", claim))
+    bench.healthy()
+    end = time.monotonic() + PATIENCE
+    while bench.sampler._bits_wanted:
+        assert time.monotonic() < end
+        threading.Event().wait(0.001)
+
+
 def test_it_waits_between_looks_unless_asked(bench: Bench) -> None:
     """A healthy source is left alone until `poll_seconds` are over."""
     bench.healthy()
