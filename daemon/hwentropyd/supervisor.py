@@ -33,7 +33,8 @@ from .operating.notify import Notifier
 from .operating.status import StatusReporter
 from .role import Role
 from .sampling.remote import make_source
-from .sampling.sampler import Sampler, TestResult
+from .sampling.sampler import Sampler
+from .sampling.shown import TestResult
 from .seeding import seeder
 from .seeding.availability import Cause
 from .seeding.pool import Contribution, Seed

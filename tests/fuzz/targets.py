@@ -47,7 +47,7 @@ from hwentropyd import channel
 from hwentropyd.collector import messages
 from hwentropyd.config.load import ConfigError, load
 from hwentropyd.operating.control import Control
-from hwentropyd.sampling.sampler import TestResult
+from hwentropyd.sampling.shown import TestResult
 from hwentropyd.serving.identity import parse_cgroup
 from hwentropyd.supervisor import Supervisor, UnknownSourceError
 from support import control_replies

@@ -17,19 +17,18 @@ calls itself.
 """
 
 import logging
-import math
 import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from hwentropy_core.attestation import Attestation
 from hwentropy_core.limits import MIN_SEED_BITS
 from hwentropy_core.memory import wipe
 from hwentropy_core.page import boottime
-from hwentropy_core.status import SourceStatus, iso_time
+from hwentropy_core.status import SourceStatus
 from hwentropy_sources.contract import (
     STARTUP_SAMPLES,
     Claim,
@@ -42,10 +41,11 @@ from hwentropy_sources.contract import (
 from hwentropy_sources.health import Alarm, HealthTests
 from hwentropy_sources.health.monitor import SourceMonitor, SourceState
 from hwentropy_sources.health.repeats import KEY_BYTES
-from hwentropyd.seeding.credit import DIGEST_BITS, Backing
 from hwentropyd.seeding.pool import SOURCE_DIGESTS, Contribution
 
+from . import claims
 from .faults import SourceFault, hung, raised, wrong_length
+from .shown import TestResult, status_of
 
 log = logging.getLogger(__name__)
 
@@ -57,17 +57,6 @@ LEAST_CREDITED: Final = MIN_SEED_BITS / (SOURCE_DIGESTS * STARTUP_SAMPLES)
 Deliver = Callable[[Contribution], None]
 #: So too: what was signed, or why nothing was.
 Attested = Callable[[Attestation | None, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class TestResult:
-    """How an on-demand health test (SP 800-90B 4.3 item 6) ended."""
-
-    ran: bool
-    """False: the source was not in a state to be tested."""
-    passed: bool
-    samples: int
-    reason: str
 
 
 class _FaultNotedError(Exception):
@@ -141,7 +130,7 @@ class Sampler:
         with self._lock:
             claim = self._description.claim
             # No more than the pool keeps, or a least claim would have it at work for ever.
-            most = SOURCE_DIGESTS * self._batch(claim) * claim.min_entropy
+            most = SOURCE_DIGESTS * claims.batch(claim, self._min_bits) * claim.min_entropy
             self._bits_wanted = min(self._min_bits, most)
             self._lock.notify()
 
@@ -209,30 +198,13 @@ class Sampler:
     def status(self) -> SourceStatus:
         """What `hwentropy sources` shows of it."""
         with self._lock:
-            monitor = self.monitor
-            description = self._description
-            again = monitor.tried_again_at
-            return SourceStatus(
-                name=self.name,
-                kind=self.kind,
-                group=description.group,
-                state=monitor.state.value,
-                reason=monitor.reason,
-                remedy=monitor.remedy,
-                since=iso_time(monitor.since),
-                samples=monitor.samples,
-                alarms=monitor.alarms.total(),
-                alarm_counts={alarm.value: n for alarm, n in monitor.alarms.items()},
-                credited_bits=math.floor(self.credited_bits),
-                credit=self.credited,
-                min_entropy=description.claim.min_entropy,
-                bits_per_sample=description.claim.bits_per_sample,
-                provenance=description.claim.provenance,
-                facts=dict(description.facts),
-                strength=description.claim.strength,
-                renewal=description.claim.renewal,
-                live=description.claim.live,
-                tried_again=None if again is None else iso_time(again),
+            return status_of(
+                self.name,
+                self.kind,
+                self._description,
+                self.monitor,
+                credited=self.credited,
+                credited_bits=self.credited_bits,
             )
 
     def _run(self) -> None:
@@ -292,7 +264,7 @@ class Sampler:
                 self._bits_wanted = max(self._bits_wanted, wanted)
             return
         claim = self._description.claim
-        count = self._batch(claim)
+        count = claims.batch(claim, self._min_bits)
         started = self._boot()
         data = self._read(count, claim)
         with self._lock:
@@ -315,7 +287,7 @@ class Sampler:
                     data,
                     bits if self.credited else 0.0,
                     started,
-                    self._backing(claim),
+                    claims.backing(claim, self._opened),
                 )
             )
         else:
@@ -338,16 +310,6 @@ class Sampler:
         with self._lock:
             self._description = replace(self._description, facts=facts)
 
-    def _batch(self, claim: Claim) -> int:
-        """Samples to draw at a time."""
-        bits = min(self._min_bits, DIGEST_BITS)
-        return min(math.ceil(bits / claim.min_entropy), STARTUP_SAMPLES)
-
-    def _backing(self, claim: Claim) -> Backing | None:
-        if claim.strength is None:
-            return None
-        return Backing(claim.strength, claim.renewal_seconds, self._opened)
-
     def _read(self, count: int, claim: Claim) -> bytearray:
         """One read, its length checked; raises what the source raises, or SourceError."""
         expected = count * claim.sample_bytes
@@ -362,7 +324,7 @@ class Sampler:
     def _test_on_demand(self) -> TestResult:
         claim = self._description.claim
         tests = HealthTests(claim, os.urandom(KEY_BYTES))
-        chunk = self._batch(claim)
+        chunk = claims.batch(claim, self._min_bits)
         done = 0
         while done < STARTUP_SAMPLES:
             count = min(chunk, STARTUP_SAMPLES - done)
@@ -442,16 +404,7 @@ class Sampler:
             log.warning("source %s raised %s on close", self.name, type(error).__name__)
 
     def _described(self) -> Description:
-        description = self._source.describe()
-        config = self.config
-        claim = description.claim
-        if config.min_entropy is not None:
-            claim = replace(
-                claim,
-                min_entropy=min(config.min_entropy, claim.bits_per_sample),
-                provenance="set in the configuration",
-            )
-        return Description(config.group or description.group, claim, description.facts)
+        return claims.configured(self._source.describe(), self.config)
 
     def _tell(self) -> None:
         """Log a change of state, once, and let the supervisor know."""

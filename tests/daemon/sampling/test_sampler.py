@@ -33,7 +33,7 @@ from hwentropy_sources.health import Alarm
 from hwentropy_sources.health.monitor import FIRST_PAUSE, SourceState
 from hwentropyd.sampling.faults import died
 from hwentropyd.sampling.sampler import Sampler
-from hwentropyd.sampling.sampler import (
+from hwentropyd.sampling.shown import (
     TestResult as Outcome,  # pytest collects what is called Test…
 )
 from hwentropyd.seeding.credit import Backing
@@ -575,13 +575,6 @@ def test_what_is_logged_of_a_source_is_healthy_suspect_or_failed(
         "source mine is healthy",
         "source mine failed: it broke; tried again in 2 s",
     ]
-
-
-@pytest.mark.parametrize(("entropy", "samples"), [(8, 40), (4, 80), (1, 320)])
-def test_a_poll_takes_what_makes_a_seed(entropy: float, samples: int) -> None:
-    """As config/hwentropyd.toml says beside `poll_seconds`."""
-    claim = Claim(8, entropy, "a test", whitened=True)
-    assert Bench().sampler._batch(claim) == samples
 
 
 def test_a_source_that_is_not_there_is_absent(bench: Bench, mocker: MockerFixture) -> None:
