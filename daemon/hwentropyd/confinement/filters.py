@@ -82,7 +82,6 @@ _FILES: Final = (
     *_BY_PATH,
     *("getdents64", "pread64", "pwrite64", "preadv", "preadv2", "fadvise64", "readahead"),
     *("statfs", "fstatfs", "dup", "dup2", "dup3", "flock", "umask"),
-    *("ftruncate", "fsync", "fdatasync"),
     *("pipe", "pipe2", "eventfd2", "epoll_create", "epoll_create1", "signalfd4"),
     *("timerfd_create", "timerfd_settime", "timerfd_gettime"),
     *("inotify_init1", "inotify_add_watch", "inotify_rm_watch"),
@@ -93,6 +92,9 @@ _CHANGE_PATHS: Final = (
     *("mkdir", "mkdirat", "rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir"),
     *("chmod", "fchmod", "fchmodat", "utimensat", "symlink", "symlinkat", "link", "linkat"),
 )
+
+#: Keeping files of one's own: the seed log.
+_KEEP_FILES: Final = ("ftruncate", "fsync", "fdatasync")
 
 #: Sockets as a client uses them.
 _SOCKETS: Final = ("connect", "setsockopt", "sendmmsg", "recvmmsg")
@@ -206,6 +208,7 @@ def supervisor(families: Iterable[int]) -> Filter:
             *_plain(_CONVERSE),
             *_plain(_FILES),
             *_plain(_CHANGE_PATHS),
+            *_plain(_KEEP_FILES),
             *_plain(_ASK),
             *_plain(_PROGRAMS),
             *_plain(_CHILDREN),

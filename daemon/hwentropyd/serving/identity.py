@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -67,7 +68,9 @@ class Peer:
     parts: tuple[str, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        parts = PurePosixPath(self.cgroup or "/").parts[1:]
+        # A daemon in a control group namespace of its own sees groups outside as /../../NAME
+        # (cgroup_namespaces(7)): the names are the same.
+        parts = tuple(dropwhile("..".__eq__, PurePosixPath(self.cgroup or "/").parts[1:]))
         object.__setattr__(self, "parts", parts)
 
     @property

@@ -145,6 +145,14 @@ def test_a_collector_limits_itself_only(architecture: Architecture) -> None:
 
 
 @ARCHITECTURE
+def test_a_collector_keeps_no_files(architecture: Architecture) -> None:
+    """The supervisor does, for the seed log; another's code has none to cut or to flush."""
+    for name in ("ftruncate", "fsync", "fdatasync"):
+        assert decide(filters.supervisor(()), architecture, name, 3) == ALLOW
+        assert decide(filters.collector(PID, ()), architecture, name, 3) == KILL_PROCESS
+
+
+@ARCHITECTURE
 @pytest.mark.parametrize(
     "rules", [filters.collector(PID, (UNIX,)), filters.supervisor((UNIX,))], ids=["c", "s"]
 )

@@ -96,6 +96,13 @@ def test_root_of_a_container_is_one_user_by_all_its_uids(
     assert peer(one, cgroup).key != peer(one, "/machine.slice/machine-other.scope").key
 
 
+@pytest.mark.parametrize("group", [LOGIN, "/system.slice/nginx.service", "/docker/abc", "/"])
+def test_a_daemon_in_a_group_namespace_sees_the_same_users(group: str) -> None:
+    """It reads /../.. before the names of groups outside."""
+    for uid in (0, 1000, 1001):
+        assert peer(uid, f"/../..{group}").key == peer(uid, group).key
+
+
 BELOW = st.lists(st.sampled_from(["a", "b.service", "user.slice", "x.scope", ".."]), max_size=4)
 
 
