@@ -8,14 +8,13 @@ of a user who has its share the one that waits longest gives way, and an operato
 has a place.
 """
 
-import asyncio
 import os
 import socket
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from hwentropyd.serving.acceptor import NO_ROOM, REST_SECONDS
+from hwentropyd.serving.acceptor import NO_ROOM, Watched
 from hwentropyd.serving.identity import credentials
 from hwentropyd.serving.shares import Budget
 from hwentropyd.worker.turns import Turns
@@ -34,7 +33,7 @@ def is_operator(uid: int) -> bool:
     return uid in {0, os.geteuid()}
 
 
-class ControlAcceptor:
+class ControlAcceptor(Watched):
     """One listening socket, watched from its making to `close`."""
 
     def __init__(
@@ -51,7 +50,7 @@ class ControlAcceptor:
         that each has seven more for its first call to come before a crowd has made it the
         longest idle one.
         """
-        self._sock = sock
+        super().__init__(sock)
         self._begin = begin
         self._uid_of = uid_of
         self._in_a_turn = max(1, most // 8)
@@ -60,14 +59,11 @@ class ControlAcceptor:
         """Those that gave way too, closed."""
         self._waiting: dict[int, deque[socket.socket]] = {}
         """By user, in their order."""
-        self._loop = asyncio.get_running_loop()
-        self._closed = False
-        self._loop.add_reader(sock, self._accept)
+        self.start()
 
     def close(self) -> None:
         """Leave newcomers to whoever listens next; what waits is closed."""
-        self._closed = True
-        self._loop.remove_reader(self._sock)
+        self.stop()
         while self._turns:
             self._turns.take()[1].close()
 
@@ -122,14 +118,6 @@ class ControlAcceptor:
             begun += 1
         if self._turns:
             self._loop.call_soon(self._go_on)
-
-    def _rest(self) -> None:
-        self._loop.remove_reader(self._sock)
-        self._loop.call_later(REST_SECONDS, self._resume)
-
-    def _resume(self) -> None:
-        if not self._closed:
-            self._loop.add_reader(self._sock, self._accept)
 
 
 def _is_gone(client: socket.socket) -> bool:

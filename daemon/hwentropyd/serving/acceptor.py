@@ -6,6 +6,8 @@ in its channel, or no descriptor is left, accepting rests for a moment.
 
 import asyncio
 import errno
+import socket
+from abc import ABC, abstractmethod
 from typing import Final
 
 from .gate import Gate
@@ -22,14 +24,11 @@ REST_SECONDS: Final = 0.02
 NO_ROOM: Final = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 
 
-class Acceptor:
-    """One data socket, watched from `start` to `stop`."""
+class Watched(ABC):
+    """A listening socket that the event loop watches from `start` to `stop`, but for rests."""
 
-    def __init__(self, listener: Listener, gate: Gate, workers: WorkerPool) -> None:
-        self._sock = listener.sock
-        self._role = listener.role
-        self._gate = gate
-        self._workers = workers
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
         self._loop = asyncio.get_running_loop()
         self._stopped = False
 
@@ -41,6 +40,28 @@ class Acceptor:
         """Leave newcomers to whoever listens next."""
         self._stopped = True
         self._loop.remove_reader(self._sock)
+
+    @abstractmethod
+    def _accept(self) -> None:
+        """Take what connects; called when something does."""
+
+    def _rest(self) -> None:
+        self._loop.remove_reader(self._sock)
+        self._loop.call_later(REST_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        if not self._stopped:
+            self.start()
+
+
+class Acceptor(Watched):
+    """One data socket."""
+
+    def __init__(self, listener: Listener, gate: Gate, workers: WorkerPool) -> None:
+        super().__init__(listener.sock)
+        self._role = listener.role
+        self._gate = gate
+        self._workers = workers
 
     def _accept(self) -> None:
         for _ in range(AT_ONCE):
@@ -59,11 +80,3 @@ class Acceptor:
             incoming = self._gate.admit(client, self._role)
             if incoming is not None:
                 self._workers.assign(incoming)
-
-    def _rest(self) -> None:
-        self._loop.remove_reader(self._sock)
-        self._loop.call_later(REST_SECONDS, self._resume)
-
-    def _resume(self) -> None:
-        if not self._stopped:
-            self.start()
