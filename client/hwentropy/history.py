@@ -53,7 +53,6 @@ class SeedLogReader:
         try:
             with contextlib.suppress(FileNotFoundError):
                 self._segments = segments(directory)
-            self.size = sum(path.stat().st_size for _, path in self._segments)
         except OSError as error:
             raise _unreadable(directory, error) from None
         if not self._segments:

@@ -202,8 +202,7 @@ class Supervisor:
         try:
             known_answers.check(KNOWN_ANSWERS)
         except KnownAnswerError as error:
-            if not self._failed.done():
-                self._failed.set_exception(error)
+            self._fail(error)
             raise
         return [os.getpid(), *await self._workers.check(CHECK_PATIENCE)]
 
@@ -252,12 +251,16 @@ class Supervisor:
                 self._carry_out(action)
         except Exception as error:  # noqa: BLE001  (`run` raises it)
             # What was decided is not what was done: nothing that follows can be trusted.
-            if not self._failed.done():
-                self._failed.set_exception(error)
+            self._fail(error)
             return
         self._wake_in_time()
         if not self._settled.is_set() and all(one.settled for one in self._samplers):
             self._settled.set()
+
+    def _fail(self, error: Exception) -> None:
+        """Have `run` raise this, unless it is about to raise another."""
+        if not self._failed.done():
+            self._failed.set_exception(error)
 
     def _carry_out(self, action: seeder.Action) -> None:
         match action:

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -155,8 +156,7 @@ def _export(reader: SeedLogReader) -> ExitCode:
 def _told(verdict: Verdict, *, as_json: bool) -> ExitCode:
     whole = not verdict.problems
     if as_json:
-        fields = {name: getattr(verdict, name) for name in Verdict.__dataclass_fields__}
-        click.echo(json.dumps({"whole": whole, **fields}, indent=2))
+        click.echo(json.dumps({"whole": whole, **asdict(verdict)}, indent=2))
     else:
         for problem in verdict.problems:
             click.echo(f"NOT AS IT WAS WRITTEN: {printable(problem)}")

@@ -103,7 +103,7 @@ class SeedWriter:
             self._log.append(kind, fields)
             self._log.sync()
         except (OSError, ValueError) as error:
-            self.lose(1, getattr(error, "strerror", None) or str(error))
+            self.lose(1, _why(error))
             return
         self._unsigned += 1
         self.problem = ""
@@ -134,7 +134,7 @@ class SeedWriter:
         try:
             self._log.append("signature", {**stamp(), **signature})
         except (OSError, ValueError) as error:  # what signed may say anything, at any length
-            self._tell(getattr(error, "strerror", None) or str(error))
+            self._tell(_why(error))
         else:
             self._unsigned = 0
 
@@ -147,6 +147,11 @@ class SeedWriter:
 def stamp() -> dict[str, object]:
     """When a record's event was."""
     return {"time": iso_time(time.time())}
+
+
+def _why(error: Exception) -> str:
+    """The error in words: the system's own, where it has some."""
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _wait_for(attest: Attest, statement: bytes) -> tuple[Attestation | None, str]:
@@ -204,7 +209,7 @@ class SeedRecorder:
         try:
             self._writer.open()
         except (OSError, SeedLogError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+            reason = _why(error)
             self._unopened = f"cannot be written to ({reason})"
             log.warning(
                 "the seed log in %s cannot be written to (%s): there is no history of seeds; "
